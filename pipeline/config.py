@@ -1,0 +1,171 @@
+"""The settings of a job: frozen, checked when made, every field with its unit and the reason for its default.
+
+A normal run sets none of them. `PIXEL_FIELDS` are those that can change a pixel of an output; they, the
+models' hashes and `MATTE_VERSION` make the job's fingerprint. Limits and thresholds that only decide whether an
+image fails are not among them: after changing one, `--retry-failed REASON` does the images that it concerns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mattemill.pipeline.errors import ConfigError
+
+MATTE_VERSION = 1
+"""Raise it when code changes the pixels of a matte: every image becomes due again."""
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "output": ("matte", "cutout", "composite"),
+    "format": ("png", "webp"),
+    "subjects": ("main", "all"),
+    "device": ("auto", "cpu", "cuda"),
+    "placement": ("auto", "split", "fused"),
+    "detector": ("saliency", "yolox", "nanodet"),
+    "refine": ("guided", "none"),
+    "s3_client": ("boto3", "obstore"),
+}
+
+PIXEL_FIELDS = (
+    "output",
+    "format",
+    "subjects",
+    "background",
+    "detector",
+    "model",
+    "crop_margin",
+    "refine",
+    "subject_threshold",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class JobConfig:
+    """Every option of a job. Read the field comments for units and for why a default is what it is."""
+
+    # What comes out.
+    output: str = "matte"  # 'matte': 8-bit alpha, the smallest file and what editors take as a mask
+    format: str = "png"  # png: lossless everywhere; webp (lossless) is smaller and 10 times slower to write
+    subjects: str = "main"  # 'main': catalogues show one article; 'all' keeps every subject found
+    background: str | None = None  # composite only: '#rrggbb' or the path of an image; None = white
+
+    # How it is cut.
+    detector: str = "saliency"  # COCO boxes hurt on goods that are in no COCO class
+    detector_model: str | None = None  # path of the ONNX file of a COCO detector; saliency needs none
+    model: str = "u2netp"  # 4.6 MB, Apache-2.0: the one network that may be fetched without a second thought
+    crop_margin: float = 0.10  # of the box's longer side, on each side; less cuts hair off
+    refine: str = "guided"  # guided filter in the unknown band
+    subject_threshold: float = 0.5  # raw saliency 0..1 below which nothing counts as a subject
+    confidence_threshold: float = 0.15  # score 0..1 below which a matte is a `low_confidence` failure
+
+    # Limits on input, checked on the header.
+    max_pixels: int = 100_000_000  # pixels; 300 MB as RGB: above the largest camera backs in use
+    max_file_bytes: int = 256 * 2**20  # bytes of one encoded file
+
+    # Where and how it runs.
+    device: str = "auto"  # 'auto' takes a GPU when one is usable; a named device is had or is an error
+    placement: str = "auto"  # 'split': a pool per stage; 'fused': one actor holds the three network stages
+    workers: int = 0  # network workers in all; 0 = from the cores (or GPUs) and a calibration
+    cpus: int = 0  # cores to use; 0 = those this process may run on
+    memory_bytes: int = 0  # bytes of the object store; 0 = 30 % of the memory, at most 8 GiB
+    in_flight_bytes: int = 0  # decoded bytes admitted at once (the byte gate); 0 = follows memory_bytes
+    shard_size: int = 256  # images; what a killed job repeats at most, per shard in flight
+    fetch_batch: int = 32  # images an object: 8 times the throughput of one image an object, measured
+    fetch_threads: int = 16  # concurrent GETs: hides 20-50 ms of S3 latency at hundreds of images a second
+    batch_age: float = 0.2  # seconds after which a batch that is not full is sent
+    call_timeout: float = 120.0  # seconds one image alone may take in one stage before its worker is killed
+    stall_timeout: float = 600.0  # seconds without any outcome before the job gives up and says where it hangs
+    drain_timeout: float = 90.0  # seconds for work in flight after SIGTERM; spot notices give 120
+
+    # Object stores.
+    endpoint_url: str | None = None  # of an S3-compatible store; None = AWS, or AWS_ENDPOINT_URL
+    region: str | None = None  # None = as boto3 finds it
+    s3_client: str = "boto3"  # obstore: 7 times the GETs a second, other credential sources
+    ray_address: str | None = None  # None = a local Ray of this job's own
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(choices)}")
+        for name, low, high in (
+            ("crop_margin", 0.0, 1.0),
+            ("subject_threshold", 0.0, 1.0),
+            ("confidence_threshold", 0.0, 1.0),
+            ("max_pixels", 1, 2**31),
+            ("max_file_bytes", 1, 2**40),
+            ("workers", 0, 10_000),
+            ("cpus", 0, 10_000),
+            ("memory_bytes", 0, 2**50),
+            ("in_flight_bytes", 0, 2**50),
+            ("shard_size", 1, 100_000),
+            ("fetch_batch", 1, 1024),
+            ("fetch_threads", 1, 256),
+            ("batch_age", 0.0, 60.0),
+            ("call_timeout", 0.1, 86_400.0),
+            ("stall_timeout", 1.0, 86_400.0),
+            ("drain_timeout", 0.0, 86_400.0),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ConfigError(f"{name} = {value}: must lie in {low}..{high}")
+        if self.background is not None and self.output != "composite":
+            raise ConfigError(f"background = {self.background!r}: only --output composite has a background")
+        if (
+            self.background is not None
+            and self.background.startswith("#")
+            and not re.fullmatch(r"#[0-9a-fA-F]{6}", self.background)
+        ):
+            raise ConfigError(f"background = {self.background!r}: a colour is written '#rrggbb'")
+        if self.detector != "saliency" and not self.detector_model:
+            raise ConfigError(
+                f"detector = {self.detector!r} needs detector_model, the path of its ONNX file "
+                "(`mattemill models list` names where to get it)"
+            )
+
+    def fingerprint(self, model_hashes: Mapping[str, str]) -> str:
+        """16 hex digits that change with anything that can change a pixel of an output.
+
+        model_hashes: sha256 by role ('detect', 'segment', ...), for every network that takes part.
+        """
+        pixels: dict[str, Any] = {name: getattr(self, name) for name in PIXEL_FIELDS}
+        if self.background is not None and not self.background.startswith("#"):
+            try:
+                pixels["background"] = hashlib.sha256(Path(self.background).read_bytes()).hexdigest()
+            except OSError as error:
+                raise ConfigError(f"background {self.background}: cannot be read ({error})") from error
+        text = json.dumps({"v": MATTE_VERSION, "config": pixels, "models": dict(sorted(model_hashes.items()))})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Any]) -> JobConfig:
+    """Settings from a TOML file with the overrides (from the command line; None = not given) over them.
+
+    Raises ConfigError naming the file and the field when a name is unknown or a type is wrong.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    known = {f.name: f for f in dataclasses.fields(JobConfig)}
+    where = str(path) if path is not None else "settings"
+    for name, value in values.items():
+        if name not in known:
+            raise ConfigError(f"{where}: unknown setting {name!r}; known are {', '.join(sorted(known))}")
+        default = known[name].default
+        expected: type = str if default is None else type(default)
+        if expected is float and isinstance(value, int) and not isinstance(value, bool):
+            values[name] = float(value)
+        elif not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+            raise ConfigError(f"{where}: {name} = {value!r} must be of type {expected.__name__}")
+    return JobConfig(**values)

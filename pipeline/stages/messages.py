@@ -1,0 +1,56 @@
+"""What travels between the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Box = tuple[float, float, float, float]
+"""(x0, y0, x1, y1) in pixels of the photograph as shown; x1, y1 exclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The subjects of a photograph, best first; never empty (no subject is a `Failure`).
+
+    boxes: tight, in pixels as shown. scores: 0..1, one a box.
+    saliency: uint8 (h, w) full-frame soft map at the network's resolution, or None when the detector has none.
+    """
+
+    boxes: tuple[Box, ...]
+    scores: tuple[float, ...]
+    saliency: npt.NDArray[np.uint8] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CropMask:
+    """The soft mask of one crop.
+
+    window: integer (x0, y0, x1, y1) of the crop in pixels as shown, inside the photograph.
+    mask: uint8 (h, w) at the network's resolution, 0..255; to be resized to the window.
+    """
+
+    window: tuple[int, int, int, int]
+    mask: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A finished cut, not yet encoded.
+
+    pixels: uint8 (H, W) alpha, (H, W, 4) unpremultiplied RGBA, or (H, W, 3) composite, at the size as shown.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A written output: its key in the sink and its encoded size in bytes."""
+
+    output_key: str
+    output_bytes: int
