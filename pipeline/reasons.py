@@ -35,7 +35,7 @@ SENTENCES: dict[Reason, str] = {
     Reason.UNSUPPORTED_TYPE: "The bytes are not a JPEG, PNG, WebP, TIFF, BMP or GIF, whatever the name says.",
     Reason.MISSING: "The object was not there when it was read (404).",
     Reason.FORBIDDEN: "The credentials of the job may not read the object (403).",
-    Reason.CHANGED_WHILE_READING: "The object was replaced between listing and reading; the next run takes the new one.",
+    Reason.CHANGED_WHILE_READING: "Replaced between listing and reading; the next run takes the new object.",
     Reason.READ_FAILED: "The store kept answering with errors, timeouts or cut bodies after all retries.",
     Reason.NO_SUBJECT: "No subject was found: the saliency stays below the threshold everywhere.",
     Reason.LOW_CONFIDENCE: "A matte was made, but its quality score is below the threshold; a person should look.",
