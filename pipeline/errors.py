@@ -45,6 +45,10 @@ class LedgerError(MattemillError):
     """The outcome files contradict each other or cannot be read."""
 
 
+class JobRunningError(MattemillError):
+    """Another driver works on the same fingerprint and sink, or has taken the work over from this one."""
+
+
 class JobStalledError(MattemillError):
     """No image has ended for too long; the message names the stage, its queue and its workers."""
 
@@ -75,6 +79,12 @@ class ChangedObjectError(StoreError):
 
 class AlreadyThereError(StoreError):
     """A conditional PUT (If-None-Match: *) found the object already there (412)."""
+
+
+class ObjectTooLargeError(StoreError):
+    """The object has more bytes than the caller wants to read; none of them was read."""
+
+    reason = Reason.TOO_LARGE
 
 
 class StoreUnavailableError(StoreError):

@@ -1,0 +1,104 @@
+"""The newest row of every key, small enough to keep for millions of keys.
+
+A row is kept as one `bytes`, packed so that comparing two of them compares which is newer. About 220 bytes a key
+with keys of 40 characters (measured by tests/pipeline/ledger). Tens of millions fit into a driver; a hundred million
+want the anti-join to be streamed against key-sorted packed files, which is a later issue.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+
+from mattemill.pipeline.ledger.schema import OUTCOME_SCHEMA
+
+RESUME_SCHEMA = pa.schema([OUTCOME_SCHEMA.field(n) for n in ("key", "etag", "reason", "generation", "finished_at")])
+"""The columns that resume needs."""
+
+_HEAD = struct.Struct(">Iq")
+_HEX32 = re.compile(r"[0-9a-f]{32}")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class NewestRow:
+    """How a key ended last. reason: None for a matte. etag: as listed; None when the source did not say."""
+
+    generation: int
+    finished_at: datetime
+    reason: str | None
+    etag: str | None
+
+    @property
+    def failed(self) -> bool:
+        return self.reason is not None
+
+
+def pack(generation: int, finished_us: int, reason: str | None, etag: str | None) -> bytes:
+    """A row as bytes that sort by generation, then by time (microseconds since 1970), then by content.
+
+    The content only breaks ties, so that every reader takes the same row.
+    """
+    if etag is None:
+        tail = b"\0"
+    elif _HEX32.fullmatch(etag):
+        tail = b"\1" + bytes.fromhex(etag)
+    else:
+        tail = b"\2" + etag.encode("utf-8", "surrogateescape")
+    return _HEAD.pack(generation, finished_us) + (reason or "").encode() + b"\0" + tail
+
+
+def unpack(packed: bytes) -> NewestRow:
+    """The inverse of `pack`."""
+    generation, finished_us = _HEAD.unpack_from(packed)
+    reason, _, tail = packed[_HEAD.size :].partition(b"\0")
+    etag: str | None = None
+    if tail[:1] == b"\1":
+        etag = tail[1:].hex()
+    elif tail[:1] == b"\2":
+        etag = tail[1:].decode("utf-8", "surrogateescape")
+    return NewestRow(generation, _EPOCH + timedelta(microseconds=finished_us), reason.decode() or None, etag)
+
+
+class Committed(Mapping[str, NewestRow]):
+    """key -> its newest row. Adding the same rows again changes nothing."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, bytes] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Take in rows with the columns of RESUME_SCHEMA."""
+        rows = self._rows
+        for key, packed in zip(table.column("key").to_pylist(), packed_rows(table), strict=True):
+            old = rows.get(key)
+            if old is None or packed > old:
+                rows[key] = packed
+
+    def __getitem__(self, key: str) -> NewestRow:
+        return unpack(self._rows[key])
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._rows
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
+def packed_rows(table: pa.Table) -> Iterator[bytes]:
+    """`pack` of every row of a table with the columns of RESUME_SCHEMA."""
+    for generation, finished_us, reason, etag in zip(
+        table.column("generation").to_pylist(),
+        table.column("finished_at").cast(pa.int64()).to_pylist(),
+        table.column("reason").to_pylist(),
+        table.column("etag").to_pylist(),
+        strict=True,
+    ):
+        yield pack(generation, finished_us, reason, etag)

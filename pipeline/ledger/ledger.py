@@ -1,0 +1,265 @@
+"""The ledger of one job in one sink: what is done, what is due, and the commit that makes it so.
+
+    with Ledger.open(sink, config, fingerprint, source.root, model_hashes=hashes) as ledger:
+        for shard in cut_into_shards(ledger.due(source.list()), config.shard_size):
+            ...
+            ledger.commit(shard, outcomes)
+        ledger.finish_job()
+
+A shard's outcome file is the truth. All else (the failure log, the packed files) follows from it and is made whole
+again by the next run when a driver was killed in between.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.errors import AlreadyThereError, LedgerError, StoreError
+from mattemill.pipeline.ledger.binding import Listing, bind, check_binding, job_record, read_job, write_job
+from mattemill.pipeline.ledger.committed import NewestRow
+from mattemill.pipeline.ledger.failure_log import repair_log, write_log
+from mattemill.pipeline.ledger.holder import Holder, process_lives, this_process
+from mattemill.pipeline.ledger.layout import Layout, layout_below
+from mattemill.pipeline.ledger.lease import Lives, RunLease, acquire_lease
+from mattemill.pipeline.ledger.outcome_file import CONTENT_TYPE, OutcomeFile, code_version, decode, encode, shard_table
+from mattemill.pipeline.ledger.packing import LARGEST, SMALL, pack_files
+from mattemill.pipeline.ledger.reading import log_partitions, read_committed
+from mattemill.pipeline.ledger.resume import Head, ResumeCounts, RetrySelection, due
+from mattemill.pipeline.ledger.schema import FileFacts
+from mattemill.pipeline.outcome import Outcome
+from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.shard import Shard
+from mattemill.pipeline.storage.location import Location, open_store
+from mattemill.pipeline.storage.store import Store
+
+log = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """Made by `Ledger.open` or `Ledger.at`. `commit` may be called from several threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        layout: Layout,
+        fingerprint: str,
+        source_root: str,
+        lease: RunLease | None,
+        now: Clock,
+    ) -> None:
+        self._store = store
+        self._layout = layout
+        self._fingerprint = fingerprint
+        self._source_root = source_root
+        self._lease = lease
+        self._now = now
+        self._lock = threading.Lock()
+        self._committed, self._inventory = read_committed(store, layout, fingerprint)
+        self._contained = self._inventory.contained()
+        self.counts = ResumeCounts()
+
+    @classmethod
+    def open(
+        cls,
+        sink: str,
+        config: JobConfig,
+        fingerprint: str,
+        source_root: str,
+        *,
+        model_hashes: Mapping[str, str] | None = None,
+        read_only: bool = False,
+    ) -> Self:
+        """Open the ledger of a job: bind the sink, take the run lease, read what is committed, repair the log.
+
+        read_only: for a dry run; takes no lease and writes nothing, and cannot commit.
+        Raises SinkError (the sink belongs to another source), JobRunningError (another driver works on it),
+        LedgerError (files that cannot be read) and StoreError.
+        """
+        location = Location.parse(sink)
+        return cls.at(
+            open_store(location, config),
+            layout_below(location.prefix),
+            config,
+            fingerprint,
+            source_root,
+            model_hashes=model_hashes,
+            read_only=read_only,
+        )
+
+    @classmethod
+    def at(
+        cls,
+        store: Store,
+        layout: Layout,
+        config: JobConfig,
+        fingerprint: str,
+        source_root: str,
+        *,
+        model_hashes: Mapping[str, str] | None = None,
+        read_only: bool = False,
+        now: Clock = utc_now,
+        holder: Holder | None = None,
+        lives: Lives = process_lives,
+    ) -> Self:
+        """`open` on a store that is there already, with the clock and the holder of the lease given."""
+        if read_only:
+            check_binding(store, layout, source_root)
+            return cls(store, layout, fingerprint, source_root, None, now)
+        started = now().isoformat(timespec="seconds")
+        bind(store, layout, source_root, started)
+        lease = acquire_lease(
+            store, layout, fingerprint, holder or this_process(uuid.uuid4().hex, started), lives=lives
+        )
+        try:
+            if holder is None:
+                lease.start_beating()
+            known = read_job(store, layout, fingerprint)
+            record = job_record(config, fingerprint, model_hashes or {}, started)
+            write_job(store, layout, replace(record, listing=known.listing if known else None))
+            ledger = cls(store, layout, fingerprint, source_root, lease, now)
+            ledger._repair_log()
+        except BaseException:
+            lease.release()
+            raise
+        return ledger
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def committed(self) -> Mapping[str, NewestRow]:
+        """key -> its newest row, as it was when the ledger was opened."""
+        return self._committed
+
+    def due(
+        self, refs: Iterable[ImageRef], retry: RetrySelection | None = None, *, head: Head | None = None
+    ) -> Iterator[tuple[ImageRef, int]]:
+        """Stream (reference, generation) of what has to be done, each key once; `counts` says what became of the rest.
+
+        retry: only these failures. head: looks up the ETag of committed keys whose source lists none. When the
+        listing was drawn to its end, its size is kept for `mattemill status`.
+        """
+        self.counts = counts = ResumeCounts()
+        yield from due(refs, self._committed, retry, counts, head)
+        if self._lease is not None and retry is None:
+            self._keep_listing(counts)
+
+    def commit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> bool:
+        """Write the outcomes of a shard: one PUT, then they stand; and its failures into the failure log.
+
+        outcomes: by key, exactly those of the shard's images, else LedgerError names the difference.
+        Returns True when this call wrote them, False when they were there already (then those stand).
+        Raises JobRunningError when another run has taken over, StoreError when the PUT fails: nothing is committed.
+        """
+        lease = self._writable()
+        now = self._now()
+        table = shard_table(shard, outcomes, now)
+        lease.check()
+        if shard.id in self._contained:
+            return False
+        facts = FileFacts(
+            kind="shard",
+            fingerprint=self._fingerprint,
+            source=self._source_root,
+            generation=shard.generation,
+            shards=(shard.id,),
+            committed_at=now.astimezone(UTC).isoformat(),
+            code=code_version(),
+        )
+        key = self._layout.shard_file(self._fingerprint, shard.id)
+        data = encode(table, facts)
+        size, wrote = len(data), True
+        try:
+            self._store.put(key, data, content_type=CONTENT_TYPE, if_absent=True)
+            file = OutcomeFile(key, facts, table, len(data))
+        except AlreadyThereError:
+            # An earlier run's; or ours, when the answer to the first try of this PUT was lost. What lies there counts.
+            there = self._store.get(key).data
+            size, wrote = len(there), there == data
+            file = decode(there, key)
+        with self._lock:
+            self._inventory.shards[shard.id] = log_partitions(file)
+            self._inventory.sizes[key] = size
+        try:
+            write_log(self._store, self._layout, file)
+        except StoreError as error:
+            log.warning("failure log behind shard=%s error=%s next=finish_job_repairs_it", shard.id, error)
+        return wrote
+
+    def finish_job(self, *, largest: int = LARGEST, small: int = SMALL) -> None:
+        """Make the failure log whole and pack the shards' files. Call it when nothing is in flight any more.
+
+        largest, small: bytes, see packing.py. Raises JobRunningError, StoreError, LedgerError; everything
+        committed stands whatever is raised, and the next run goes on where this one stopped.
+        """
+        lease = self._writable()
+        lease.check()
+        with self._lock:
+            self._repair_log()
+            pack_files(
+                self._store,
+                self._layout,
+                self._fingerprint,
+                self._inventory,
+                self._now,
+                lease.check,
+                largest=largest,
+                small=small,
+            )
+            self._contained = self._inventory.contained()
+
+    def check(self) -> None:
+        """Raises JobRunningError when another run has taken over."""
+        self._writable().check()
+
+    def close(self) -> None:
+        """Give the run lease back. Does nothing the second time."""
+        if self._lease is not None:
+            self._lease.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except StoreError as failed:
+            # The lease then ends by itself; the error that got us here matters more.
+            log.warning("lease not given back fingerprint=%s error=%s", self._fingerprint, failed)
+
+    def _writable(self) -> RunLease:
+        if self._lease is None:
+            raise LedgerError(f"the ledger of {self._fingerprint} was opened read-only; open it without read_only")
+        return self._lease
+
+    def _repair_log(self) -> None:
+        lease = self._writable()
+        written = repair_log(self._store, self._layout, self._fingerprint, self._inventory.shards, lease.check)
+        if written:
+            log.info("failure log repaired fingerprint=%s files=%d", self._fingerprint, written)
+
+    def _keep_listing(self, counts: ResumeCounts) -> None:
+        record = read_job(self._store, self._layout, self._fingerprint)
+        if record is None:
+            return
+        known = counts.already_done + counts.changed
+        listing = Listing(
+            counts.listed, max(0, len(self._committed) - known), self._now().isoformat(timespec="seconds")
+        )
+        write_job(self._store, self._layout, replace(record, listing=listing))

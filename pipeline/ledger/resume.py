@@ -1,0 +1,115 @@
+"""Which images of a listing are due: an anti-join by key against the newest committed rows. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from mattemill.pipeline.ledger.committed import NewestRow
+from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.reasons import Reason
+
+Head = Callable[[ImageRef], str | None]
+"""Looks up the current ETag of an image whose source lists none; None when it cannot tell."""
+
+HEAD_THREADS = 16
+HEAD_CHUNK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySelection:
+    """`--retry-failed`: only the images whose newest row is a failure; with `reason`, only those of that one."""
+
+    reason: Reason | None = None
+
+    def takes(self, row: NewestRow) -> bool:
+        return row.failed and (self.reason is None or row.reason == self.reason)
+
+
+@dataclass(slots=True)
+class ResumeCounts:
+    """What became of the listed references; filled while `due` is drawn from.
+
+    new: no row yet. changed: another ETag than the newest row's. retried: failures that were asked for.
+    already_done: their row stands. doubled: listed more than once, taken once. not_selected: without a row, or
+    changed, but only failures were asked for.
+    """
+
+    new: int = 0
+    changed: int = 0
+    retried: int = 0
+    already_done: int = 0
+    doubled: int = 0
+    not_selected: int = 0
+
+    @property
+    def due(self) -> int:
+        return self.new + self.changed + self.retried
+
+    @property
+    def listed(self) -> int:
+        """Different keys that the listing held."""
+        return self.due + self.already_done + self.not_selected
+
+
+def due(
+    refs: Iterable[ImageRef],
+    committed: Mapping[str, NewestRow],
+    retry: RetrySelection | None,
+    counts: ResumeCounts,
+    head: Head | None = None,
+) -> Iterator[tuple[ImageRef, int]]:
+    """Stream the references that have to be done, each with the generation that its row will have.
+
+    Due without `retry`: no row (generation 0), or an ETag other than that of the newest row (newest + 1). Due with
+    `retry`: only the failures that it takes (newest + 1). Without an ETag in the listing a row stands, unless
+    `head` looks up another one. A key that is listed again is dropped: about 100 bytes a key are held to know.
+    """
+    seen: set[int] = set()
+    for ref in _with_etags(refs, committed, head):
+        # 128 bits of a cryptographic hash: two of 10^9 keys collide with a probability of about 10^-21.
+        digest = hashlib.blake2b(ref.key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        mark = int.from_bytes(digest)
+        if mark in seen:
+            counts.doubled += 1
+            continue
+        seen.add(mark)
+        row = committed.get(ref.key)
+        if retry is not None:
+            if row is not None and retry.takes(row):
+                counts.retried += 1
+                yield ref, row.generation + 1
+            elif row is None or _changed(ref, row):
+                counts.not_selected += 1
+            else:
+                counts.already_done += 1
+        elif row is None:
+            counts.new += 1
+            yield ref, 0
+        elif _changed(ref, row):
+            counts.changed += 1
+            yield ref, row.generation + 1
+        else:
+            counts.already_done += 1
+
+
+def _changed(ref: ImageRef, row: NewestRow) -> bool:
+    """Only two known and different ETags are a change: of an unknown one nobody can say that it changed."""
+    return ref.etag is not None and row.etag is not None and ref.etag != row.etag
+
+
+def _with_etags(refs: Iterable[ImageRef], committed: Mapping[str, NewestRow], head: Head | None) -> Iterator[ImageRef]:
+    if head is None:
+        yield from refs
+        return
+
+    def looked_up(ref: ImageRef) -> ImageRef:
+        return replace(ref, etag=head(ref)) if ref.etag is None and ref.key in committed else ref
+
+    stream = iter(refs)
+    with ThreadPoolExecutor(HEAD_THREADS, thread_name_prefix="ledger-head") as pool:
+        while chunk := list(islice(stream, HEAD_CHUNK)):
+            yield from pool.map(looked_up, chunk)
