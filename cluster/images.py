@@ -1,0 +1,149 @@
+"""The state of an image inside a cell: which payloads it holds, what was learnt of it, how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+from mattemill.cluster.gate import Permit
+from mattemill.pipeline.outcome import Facts, Outcome
+from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.shard import Shard
+
+
+class Payload:
+    """One object with the outputs of one call, opaque to the coordinator.
+
+    handle: what the shell needs to pass it on (a Ray reference). uses: slots of images that still need it.
+    """
+
+    __slots__ = ("handle", "n_bytes", "uses")
+
+    def __init__(self, handle: Any, n_bytes: int) -> None:
+        self.handle = handle
+        self.n_bytes = n_bytes
+        self.uses = 0
+
+
+Slot = tuple[Payload, int]
+"""Where one output lies: its payload, and its position in it."""
+
+
+class OpenShard:
+    """A shard whose images are under way: closes when its outcomes equal its images."""
+
+    __slots__ = ("outcomes", "shard")
+
+    def __init__(self, shard: Shard) -> None:
+        self.shard = shard
+        self.outcomes: dict[str, Outcome] = {}
+
+
+class Image:
+    """An admitted image. `round` counts its journeys from fetch on; items of an older round are stale."""
+
+    __slots__ = (
+        "attempts",
+        "closed",
+        "cut",
+        "detection",
+        "facts",
+        "held_bytes",
+        "home",
+        "lost",
+        "masks",
+        "missing",
+        "permit",
+        "photo",
+        "queued",
+        "ref",
+        "round",
+    )
+
+    def __init__(self, ref: ImageRef, home: OpenShard, permit: Permit) -> None:
+        self.ref = ref
+        self.home = home
+        self.permit = permit
+        self.closed = False
+        self.round = 0
+        self.lost = 0
+        self.queued = 0
+        self.held_bytes = permit.charged
+        self.facts: list[Facts] = []
+        self.attempts: dict[str, int] = {}
+        self.photo: Slot | None = None
+        self.detection: Slot | None = None
+        self.masks: list[Slot | None] = []
+        self.missing = 0
+        self.cut: Slot | None = None
+
+    def slots(self) -> list[Slot]:
+        """Every payload slot that the image holds."""
+        held = [slot for slot in (self.photo, self.detection, self.cut, *self.masks) if slot is not None]
+        return held
+
+    def forget_slots(self) -> None:
+        """Hold none any more (the caller has released them)."""
+        self.photo = self.detection = self.cut = None
+        self.masks = []
+        self.missing = 0
+
+
+class Item:
+    """One unit of work of a stage: an image, or one crop of it.
+
+    tries: calls that held it. deaths: workers that died (or fell sick) on it when it was alone.
+    """
+
+    __slots__ = ("crop", "deaths", "image", "round", "tries")
+
+    def __init__(self, image: Image, crop: int, tries: int) -> None:
+        self.image = image
+        self.crop = crop
+        self.round = image.round
+        self.tries = tries
+        self.deaths = 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether the image has ended or has gone back to fetch since."""
+        return self.image.closed or self.round != self.image.round
+
+
+def item_slots(stage: str, item: Item) -> tuple[Any, ...]:
+    """The stage's input tuple for an item (see `Stage`), with `Slot`s in the place of what lies in payloads."""
+    image = item.image
+    if stage == "fetch":
+        return (image.ref,)
+    if stage in ("detect", "cut"):
+        return (image.photo,)
+    if stage == "segment":
+        return (image.photo, image.detection, item.crop)
+    if stage == "matte":
+        return (image.photo, image.detection, list(image.masks))
+    if stage == "store":
+        return (image.ref, image.cut)
+    raise ValueError(f"stage {stage!r} is not one of fetch, detect, segment, matte, cut, store")
+
+
+_FIELDS = tuple(f.name for f in fields(Facts))
+_MAPPINGS = frozenset(("scores", "seconds", "attempts", "worker", "device"))
+
+
+def join_facts(parts: Sequence[Facts], attempts: dict[str, int], last: Facts) -> Facts:
+    """The facts of all stages as one; later ones win, mappings are joined key by key (as `Facts.merged`, in one pass)."""
+    values: dict[str, Any] = {}
+    for facts in (*parts, last):
+        for name in _FIELDS:
+            value = getattr(facts, name)
+            if value is None or value == ():
+                continue
+            if name in _MAPPINGS:
+                if not value:
+                    continue
+                old = values.get(name)
+                value = {**old, **value} if old else value
+            values[name] = value
+    values["attempts"] = {**attempts, **values.get("attempts", {})}
+    return Facts(**values)

@@ -1,0 +1,121 @@
+"""Starts a local Ray for the length of a job, or joins a cluster that is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mattemill.cluster.errors import RayStartError
+
+_log = logging.getLogger(__name__)
+
+ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+"""Set to 1 for workers: a worker is sized as one core."""
+
+
+def local_environment() -> dict[str, str]:
+    """What a local Ray is started with; values that the user has set win.
+
+    RAY_AUTH_MODE: Ray's default differs between versions, so it is said. A token of this process alone, because anyone
+    who reaches the ports of an open Ray runs code as its user.
+    """
+    defaults = {
+        "RAY_AUTH_MODE": "token",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        **dict.fromkeys(ONE_THREAD, "1"),
+    }
+    wanted = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    if wanted["RAY_AUTH_MODE"] == "token" and not (
+        os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
+    ):
+        wanted["RAY_AUTH_TOKEN"] = _own_token()
+    return wanted
+
+
+_token: str | None = None
+
+
+def _own_token() -> str:
+    """One token a process: Ray's core reads it once and keeps it."""
+    global _token
+    if _token is None:
+        _token = secrets.token_hex(32)
+    return _token
+
+
+@contextmanager
+def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: int) -> Iterator[None]:
+    """Ray is connected inside; shut down after (a cluster that was there stays).
+
+    address: of a running cluster; None starts one on this machine. workers: processes that the job will need, started
+    ahead. gpus: of this machine that may be used. store_bytes: of the object store.
+    Raises RayStartError. Signal handlers are left as they were: Ray installs one for SIGTERM that would end the job
+    without draining it.
+    """
+    # Left in the environment after the start: the C++ core and later workers read it too.
+    if address is None:
+        os.environ.update(local_environment())
+    import ray
+
+    handlers = _signal_handlers()
+    if ray.is_initialized():
+        raise RayStartError("Ray is initialised in this process already; call ray.shutdown() before running a job")
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if address is None:
+        options |= {
+            "address": "local",
+            "num_cpus": max(1, workers),
+            "num_gpus": gpus,
+            "object_store_memory": store_bytes,
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+        }
+    else:
+        options |= {"address": address}
+    try:
+        try:
+            ray.init(**options)
+        except Exception as error:
+            where = f"at {address}" if address else "on this machine"
+            raise RayStartError(f"Ray could not be started {where}: {type(error).__name__}: {error}") from error
+        finally:
+            _restore(handlers)
+        yield
+    finally:
+        ray.shutdown()
+        _restore(handlers)
+
+
+def spilled_bytes() -> int:
+    """Bytes that the object stores have written to disk since they started; 0 is right. -1 when Ray cannot say."""
+    import ray
+    from ray._private import internal_api
+
+    try:
+        state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
+        reply = internal_api.get_memory_info_reply(state, timeout_seconds=10.0)
+        return int(reply.store_stats.spilled_bytes_total)
+    except Exception as error:  # a private interface of Ray: its failure must not fail a job that is done
+        _log.warning("spilled bytes unknown error=%s", error)
+        return -1
+
+
+def _signal_handlers() -> dict[int, Any]:
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        if handler is not None:
+            signal.signal(number, handler)

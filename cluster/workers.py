@@ -1,0 +1,114 @@
+"""The Ray actor that runs one stage: a thin shell. It returns values and never puts, so the driver owns every object."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mattemill.cluster.actions import Passed, Reply
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.outcome import Failure
+from mattemill.pipeline.stages.stage import Done, Failed, Stage
+
+DEFAULT_STAGES = "mattemill.pipeline.stages.build"
+"""The module whose `build_stage(name, config, sink)` makes a stage and whose `model_hashes(config)` names its models."""
+
+
+def module_folder(module: str) -> str | None:
+    """The folder from which a module is imported here, for workers, whose sys.path is another one."""
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    if spec is None or spec.origin is None:
+        return None  # not a plain module (a namespace package is installed, and found there too)
+    where = Path(spec.origin).parent
+    return str(where.parent if spec.submodule_search_locations else where)
+
+
+WireItem = tuple[Any, ...]
+"""A stage's input tuple; what lies in payloads is (payload index, position), or a list of such pairs."""
+
+
+class StageWorker:
+    """One process with one stage.
+
+    `start` builds it (and not `__init__`, so that its exception comes back whole); `call` runs a batch.
+    """
+
+    def __init__(self) -> None:
+        self._stage: Stage | None = None
+        self._who = f"{socket.gethostname()}:{os.getpid()}"
+
+    def start(self, module: str, folder: str | None, name: str, config: JobConfig, sink: str | None) -> tuple[str, str]:
+        """Build the stage with `module.build_stage`; `folder` is where the driver found the module.
+
+        Returns ('node:pid', device).
+        """
+        import cv2
+
+        if folder is not None and folder not in sys.path:
+            sys.path.append(folder)
+
+        cv2.setNumThreads(1)  # one worker, one core: the pools are sized by that
+        stage: Stage = importlib.import_module(module).build_stage(name, config, sink)
+        self._stage = stage
+        return self._who, stage.device
+
+    def call(self, items: Sequence[WireItem], *payloads: Sequence[Any]) -> tuple[Reply, list[Any] | None]:
+        """Run a batch. Returns what the coordinator needs (small), and the outputs (large; None for the last stage)."""
+        stage = self._stage
+        if stage is None:
+            raise RuntimeError("the worker was called before it was started")
+        began = time.perf_counter()
+        results = stage([_resolve(item, payloads) for item in items])
+        if len(results) != len(items):
+            raise RuntimeError(f"stage {stage.name} returned {len(results)} results for {len(items)} items")
+        last = stage.name == "store"
+        replies: list[Passed | Failure] = []
+        outputs: list[Any] = []
+        n_bytes = 0
+        for result in results:
+            if isinstance(result, Done):
+                output = result.output
+                replies.append(Passed(result.facts, result.fan_out, result.held_bytes, output if last else None))
+                outputs.append(output)
+                n_bytes += payload_bytes(output)
+            elif isinstance(result, Failed):
+                replies.append(result.failure)
+                outputs.append(None)
+            else:
+                raise RuntimeError(f"stage {stage.name} returned a {type(result).__name__}, not Done or Failed")
+        reply = Reply(replies, time.perf_counter() - began, 0 if last else n_bytes, self._who, stage.device)
+        return reply, None if last else outputs
+
+
+def _resolve(item: WireItem, payloads: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+    arguments: list[Any] = []
+    for argument in item:
+        if type(argument) is tuple:
+            argument = payloads[argument[0]][argument[1]]
+        elif type(argument) is list:
+            argument = [payloads[index][position] for index, position in argument]
+        arguments.append(argument)
+    return tuple(arguments)
+
+
+def payload_bytes(value: Any) -> int:
+    """Bytes of the arrays and byte strings in a value: what it takes in the object store."""
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if isinstance(value, bytes | bytearray):
+        return len(value)
+    if isinstance(value, list | tuple):
+        return sum(map(payload_bytes, value))
+    if is_dataclass(value):
+        return sum(payload_bytes(getattr(value, f.name)) for f in fields(value))
+    return 0
