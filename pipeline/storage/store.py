@@ -33,20 +33,29 @@ class Blob:
 class Store(Protocol):
     """Get, put, list, head, delete. `key` is the whole key in the bucket, or the path below the folder."""
 
-    def get(self, key: str, *, etag: str | None = None) -> Blob:
+    def get(self, key: str, *, etag: str | None = None, max_bytes: int | None = None) -> Blob:
         """All bytes of an object, its length checked; with `etag`, only if it still is that version.
 
-        Raises MissingObjectError, ForbiddenError, ChangedObjectError, StoreUnavailableError.
+        Raises MissingObjectError, ForbiddenError, ChangedObjectError, StoreUnavailableError; and, before anything
+        is read, ObjectTooLargeError when it has more than `max_bytes` bytes.
         """
 
     def put(self, key: str, data: bytes, *, content_type: str, if_absent: bool = False) -> None:
-        """Write an object whole. With `if_absent`, raises AlreadyThereError if the key exists."""
+        """Write an object whole. With `if_absent`, raises AlreadyThereError if the key exists.
+
+        A PUT whose answer was lost is tried again, so that AlreadyThereError may mean 'there by this very call':
+        use `if_absent` only where what is already there is as good as what would have been written.
+        """
 
     def head(self, key: str) -> Entry:
         """Size, ETag and time of one object. Raises MissingObjectError."""
 
     def list(self, prefix: str, *, start_after: str | None = None) -> Iterator[Entry]:
-        """Objects under a prefix in the order of their keys (UTF-8 bytes), streamed."""
+        """Objects under a prefix in the order in which the store lists them, streamed.
+
+        S3 and FolderStore: the order of the keys as UTF-8 bytes. Not every compatible store keeps to it: SeaweedFS
+        lists folder by folder ('a/z' before 'a-b'), directory buckets in no order. Merge with a set, not by order.
+        """
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""

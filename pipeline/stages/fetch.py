@@ -1,0 +1,82 @@
+"""fetch: reads photographs and judges their headers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.errors import ImageError, StoreError
+from mattemill.pipeline.images.header import check_limits, read_header
+from mattemill.pipeline.outcome import Facts, Failure
+from mattemill.pipeline.photo import ImageRef, Photo
+from mattemill.pipeline.reasons import Reason
+from mattemill.pipeline.stages.stage import Done, Failed, StageResult
+from mattemill.pipeline.stages.thread_map import ThreadMap
+from mattemill.pipeline.storage.location import Location, open_store, split_uri
+from mattemill.pipeline.storage.store import Store
+
+
+class FetchStage:
+    """(ImageRef,) -> Photo; `config.fetch_threads` reads at once. No pixel is decoded here.
+
+    held_bytes is the decoded size. What an object store answers, and what the header shows, ends the image with its
+    reason: missing, forbidden, changed_while_reading, read_failed; too_large, truncated, unsupported_type, undecodable.
+    """
+
+    name = "fetch"
+    device = "cpu"
+
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+        self._threads = ThreadMap(config.fetch_threads, "fetch")
+        self._stores: dict[Location, Store] = {}
+
+    def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
+        """Fetch a batch; one `Done` with a Photo or one `Failed` an item, in order."""
+        return self._threads(self._fetch, [item[0] for item in items])
+
+    def _fetch(self, ref: ImageRef) -> StageResult:
+        start = time.perf_counter()
+        limit = self._config.max_file_bytes
+        facts = Facts(encoded_bytes=ref.size, etag=ref.etag)
+        try:
+            if ref.size is not None and ref.size > limit:
+                raise ImageError(
+                    Reason.TOO_LARGE, f"the file has {ref.size} bytes, over the limit of {limit} (max_file_bytes)"
+                )
+            location, key = split_uri(ref.uri)
+            blob = self._store(location).get(key, etag=ref.etag, max_bytes=limit)
+            facts = Facts(encoded_bytes=len(blob.data), etag=blob.etag)
+            if ref.size is not None and ref.size != len(blob.data):
+                raise ImageError(
+                    Reason.CHANGED_WHILE_READING, f"listed with {ref.size} bytes, read with {len(blob.data)}"
+                )
+            header = read_header(blob.data)
+            width, height = header.shown_size
+            facts = Facts(
+                width=width, height=height, format=header.format, encoded_bytes=len(blob.data), etag=blob.etag
+            )
+            check_limits(header, len(blob.data), self._config.max_pixels, limit)
+        except (ImageError, StoreError) as error:
+            took = Facts(seconds={self.name: time.perf_counter() - start})
+            return Failed(Failure(error.reason, self.name, str(error), facts=facts.merged(took)))
+        photo = Photo(ref, header, np.frombuffer(blob.data, np.uint8))
+        facts = Facts(
+            width=width,
+            height=height,
+            format=header.format,
+            encoded_bytes=len(blob.data),
+            etag=blob.etag,
+            seconds={self.name: time.perf_counter() - start},
+        )
+        return Done(photo, facts, held_bytes=header.decoded_bytes)
+
+    def _store(self, location: Location) -> Store:
+        store = self._stores.get(location)
+        if store is None:
+            store = self._stores[location] = open_store(location, self._config)
+        return store

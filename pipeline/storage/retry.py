@@ -1,0 +1,72 @@
+"""Trying again what may go better the next time, with backoff, until a number of tries or a time is used up."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mattemill.pipeline.errors import StoreUnavailableError
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class TransientError(Exception):
+    """One try failed in a way that the next need not: 5xx, SlowDown, a timeout, a cut body."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often, how soon, how long.
+
+    tries: in all. first_delay, longest_delay: seconds; the n-th pause is drawn from 0..min(longest, first * 2^n)
+    ('full jitter', so that a thousand clients do not come back at once: Brooker, AWS Architecture Blog, 2015).
+    give_up_after: seconds from the start after which no further try is begun; half of the default call_timeout, so
+    that a store that is away ends as `read_failed` and not as a worker that is killed for hanging.
+    """
+
+    tries: int = 5
+    first_delay: float = 0.2
+    longest_delay: float = 5.0
+    give_up_after: float = 60.0
+
+    def delay(self, failed_tries: int, draw: float) -> float:
+        """Seconds to wait after that many failed tries (from 1); draw: uniform in 0..1."""
+        return draw * min(self.longest_delay, self.first_delay * 2.0**failed_tries)
+
+
+def retried(
+    policy: RetryPolicy,
+    what: str,
+    call: Callable[[], T],
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+    draw: Callable[[], float] = random.random,
+) -> T:
+    """The result of the call, tried again while it raises TransientError.
+
+    what: names the thing in the message. Raises StoreUnavailableError when the tries or the time are used up; any
+    other exception goes through at once.
+    """
+    start = clock()
+    failed = 0
+    while True:
+        try:
+            return call()
+        except TransientError as error:
+            failed += 1
+            pause = policy.delay(failed, draw())
+            spent = clock() - start
+            if failed >= policy.tries or spent + pause > policy.give_up_after:
+                raise StoreUnavailableError(
+                    f"{what}: {error} (gave up after {failed} tries in {spent:.1f} s); "
+                    "check the store and the network, then run the same command again with --retry-failed"
+                ) from error
+            log.info("event=retry what=%r failed=%d pause=%.2f error=%r", what, failed, pause, str(error))
+            sleep(pause)

@@ -1,0 +1,79 @@
+"""Fixtures that every test may use: a real S3 server, and the shared evaluation data where they are."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mattemill.pipeline.storage.embedded_server import EmbeddedS3
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def s3_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedS3]:
+    """One embedded S3 server for the whole run; most tests want `s3` or `bucket`."""
+    with EmbeddedS3() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> EmbeddedS3:
+    """The embedded S3 server, with the environment in which boto3 finds it and nothing else."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture
+def bucket(s3: EmbeddedS3) -> str:
+    """The name of a fresh, empty bucket on the embedded server."""
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    s3.make_bucket(name)
+    return name
+
+
+@pytest.fixture
+def s3_client(s3: EmbeddedS3) -> Any:
+    """A boto3 client of the embedded server, to arrange and inspect buckets with."""
+    import boto3
+
+    session = boto3.session.Session(
+        aws_access_key_id=s3.access_key, aws_secret_access_key=s3.secret_key, region_name="us-east-1"
+    )
+    return session.client("s3", endpoint_url=s3.endpoint_url)
+
+
+def _shared(*parts: str) -> Path:
+    path = Path(__file__).resolve().parents[2].joinpath("shared", *parts)
+    if not path.exists():
+        pytest.skip(f"needs ../shared/{'/'.join(parts)}, which is not here")
+    return path
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The `shared` folder beside the repository; the test skips where it is not."""
+    return _shared()
+
+
+@pytest.fixture(scope="session")
+def evaldata() -> Path:
+    """`../shared/evaldata`; the test skips where it is not."""
+    return _shared("evaldata")
+
+
+@pytest.fixture(scope="session")
+def shared_models() -> Path:
+    """`../shared/models`; the test skips where it is not."""
+    return _shared("models")
