@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 
 from mattemill.pipeline.ledger.schema import OUTCOME_SCHEMA
+from mattemill.pipeline.ledger.stored_key import key_of, stored_key
 
 RESUME_SCHEMA = pa.schema([OUTCOME_SCHEMA.field(n) for n in ("key", "etag", "reason", "generation", "finished_at")])
 """The columns that resume needs."""
@@ -66,7 +67,7 @@ def unpack(packed: bytes) -> NewestRow:
 
 
 class Committed(Mapping[str, NewestRow]):
-    """key -> its newest row. Adding the same rows again changes nothing."""
+    """key -> its newest row, keys as the source has them. Adding the same rows again changes nothing."""
 
     def __init__(self) -> None:
         self._rows: dict[str, bytes] = {}
@@ -80,13 +81,13 @@ class Committed(Mapping[str, NewestRow]):
                 rows[key] = packed
 
     def __getitem__(self, key: str) -> NewestRow:
-        return unpack(self._rows[key])
+        return unpack(self._rows[stored_key(key)])
 
     def __contains__(self, key: object) -> bool:
-        return key in self._rows
+        return isinstance(key, str) and stored_key(key) in self._rows
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
+        return map(key_of, self._rows)
 
     def __len__(self) -> int:
         return len(self._rows)

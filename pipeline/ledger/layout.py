@@ -7,8 +7,8 @@
     <sink>/_mattemill/outcomes/<fingerprint>/packed-*.parquet      many shards' outcomes, joined when a job ended
     <sink>/_mattemill/failures/date=.../reason=.../<fingerprint>-<shard id>.parquet    the failure log
 
-A packed file's name sorts after every shard's (`g...`), and a later one's after an earlier one's. A listing runs in
-the order of names, page by page; a file that packing deletes is therefore either still listed, or its successor is.
+A packed file's name sorts after every shard's (`g...`), and a later one's after an earlier one's. A listing of S3 runs
+in the order of names, page by page; a file that packing deletes is therefore still listed, or its successor is.
 """
 
 from __future__ import annotations

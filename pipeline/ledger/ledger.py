@@ -148,7 +148,7 @@ class Ledger:
     def due(
         self, refs: Iterable[ImageRef], retry: RetrySelection | None = None, *, head: Head | None = None
     ) -> Iterator[tuple[ImageRef, int]]:
-        """Stream (reference, generation) of what has to be done, each key once; `counts` says what became of the rest.
+        """Stream (reference, generation) of what has to be done; `counts` says what became of the rest.
 
         retry: only these failures. head: looks up the ETag of committed keys whose source lists none. When the
         listing was drawn to its end, its size is kept for `mattemill status`.

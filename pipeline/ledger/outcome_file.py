@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from mattemill.pipeline.errors import LedgerError
 from mattemill.pipeline.ledger.schema import OUTCOME_SCHEMA, FileFacts, conform, facts_of
+from mattemill.pipeline.ledger.stored_key import stored_key
 from mattemill.pipeline.outcome import Failure, Matte, Outcome
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import Shard
@@ -50,7 +51,8 @@ def shard_table(shard: Shard, outcomes: Mapping[str, Outcome], finished_at: date
     Raises LedgerError naming the keys when the outcomes are not exactly those of the shard.
     """
     _check_keys(shard, outcomes)
-    rows = [_row(ref, outcomes[ref.key], shard, finished_at) for ref in sorted(shard.refs, key=lambda ref: ref.key)]
+    rows = [_row(ref, outcomes[ref.key], shard, finished_at) for ref in shard.refs]
+    rows.sort(key=lambda row: row["key"])
     columns = [pa.array([row[field.name] for row in rows], type=field.type) for field in OUTCOME_SCHEMA]
     return pa.Table.from_arrays(columns, schema=OUTCOME_SCHEMA)
 
@@ -104,7 +106,7 @@ def _row(ref: ImageRef, outcome: Outcome, shard: Shard, finished_at: datetime) -
     facts = outcome.facts
     row: dict[str, Any] = dict.fromkeys(OUTCOME_SCHEMA.names)
     row |= {
-        "key": ref.key,
+        "key": stored_key(ref.key),
         # The listed version is what the next listing is compared with, also when other bytes were read.
         "etag": ref.etag if ref.etag is not None else facts.etag,
         "size": ref.size if ref.size is not None else facts.encoded_bytes,
@@ -124,7 +126,11 @@ def _row(ref: ImageRef, outcome: Outcome, shard: Shard, finished_at: datetime) -
     }
     match outcome:
         case Matte():
-            row |= {"outcome": "matte", "output_key": outcome.output_key, "output_bytes": outcome.output_bytes}
+            row |= {
+                "outcome": "matte",
+                "output_key": stored_key(outcome.output_key),
+                "output_bytes": outcome.output_bytes,
+            }
         case Failure():
             row |= {
                 "outcome": "failure",

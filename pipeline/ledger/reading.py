@@ -80,12 +80,26 @@ def read_inventory(
     """
     for _ in range(_RELISTS):
         try:
-            return _read_inventory(store, layout, fingerprint, take, schema)
+            found = _read_inventory(store, layout, fingerprint, take, schema)
+            if _newest_packed(store, layout, fingerprint) < found.next_number:
+                return found
+            log.info("outcome files packed while they were read, reading again fingerprint=%s", fingerprint)
         except MissingObjectError as error:
             log.info("outcome files changed while they were read, reading again: %s", error)
     raise LedgerError(
         f"{layout.outcomes(fingerprint)}: its files vanish while they are read; try again when no job runs"
     )
+
+
+def _newest_packed(store: Store, layout: Layout, fingerprint: str) -> int:
+    """The highest number of a packed file, -1 when there is none.
+
+    A folder's listing can miss both a file that is deleted while it runs and its successor; the successor was there
+    before the deletion, so whoever looks for it afterwards finds it.
+    """
+    prefix = layout.outcomes(fingerprint)
+    numbers = (packed_number(entry.key) for entry in store.list(prefix, start_after=prefix + "packed-"))
+    return max((number for number in numbers if number is not None), default=-1)
 
 
 def read_committed(store: Store, layout: Layout, fingerprint: str) -> tuple[Committed, Inventory]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -34,15 +33,13 @@ class ResumeCounts:
     """What became of the listed references; filled while `due` is drawn from.
 
     new: no row yet. changed: another ETag than the newest row's. retried: failures that were asked for.
-    already_done: their row stands. doubled: listed more than once, taken once. not_selected: without a row, or
-    changed, but only failures were asked for.
+    already_done: their row stands. not_selected: without a row, or changed, but only failures were asked for.
     """
 
     new: int = 0
     changed: int = 0
     retried: int = 0
     already_done: int = 0
-    doubled: int = 0
     not_selected: int = 0
 
     @property
@@ -66,17 +63,10 @@ def due(
 
     Due without `retry`: no row (generation 0), or an ETag other than that of the newest row (newest + 1). Due with
     `retry`: only the failures that it takes (newest + 1). Without an ETag in the listing a row stands, unless
-    `head` looks up another one. A key that is listed again is dropped: about 100 bytes a key are held to know.
+    `head` looks up another one. The source gives each key once (its contract); a key that came twice would be
+    done twice, and one of its two rows would count.
     """
-    seen: set[int] = set()
     for ref in _with_etags(refs, committed, head):
-        # 128 bits of a cryptographic hash: two of 10^9 keys collide with a probability of about 10^-21.
-        digest = hashlib.blake2b(ref.key.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-        mark = int.from_bytes(digest)
-        if mark in seen:
-            counts.doubled += 1
-            continue
-        seen.add(mark)
         row = committed.get(ref.key)
         if retry is not None:
             if row is not None and retry.takes(row):

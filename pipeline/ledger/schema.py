@@ -4,7 +4,7 @@ Outcome files (`outcomes/<fingerprint>/*.parquet`), one row an image and generat
 
 | column | type | meaning |
 |---|---|---|
-| key | string | identity of the image within the source |
+| key | string | identity of the image within the source; one that is not UTF-8 as in stored_key.py |
 | etag | string | version of the object as listed, else as read; what resume compares; null = neither said it |
 | size | int64 | bytes of the source file, as listed, else as read |
 | outcome | string | 'matte' or 'failure' |
