@@ -1,0 +1,69 @@
+"""Networks of a job, loaded on a device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mattemill.pipeline.errors import ConfigError, ModelError
+from mattemill.pipeline.models.cache import file_sha256, model_path
+from mattemill.pipeline.models.cards import DEFAULT_MODEL, card_of
+from mattemill.pipeline.models.coco_boxes import CocoDetector
+from mattemill.pipeline.models.nanodet import NanodetDetector
+from mattemill.pipeline.models.saliency import SaliencyNetwork
+from mattemill.pipeline.models.yolox import YoloxDetector
+
+LOCALISER = DEFAULT_MODEL
+"""The saliency network that finds the subject on the full frame, whichever one cuts it."""
+
+_DETECTOR_CARDS = {"yolox": "yolox_nano", "nanodet": "nanodet_m"}
+
+
+def load_saliency(name: str, device: str, threads: int = 1) -> SaliencyNetwork:
+    """A saliency network by the name of its card.
+
+    Raises ConfigError when the model does something else, ModelError, EngineError, DeviceError.
+    """
+    card = card_of(name)
+    if card.task != "saliency":
+        raise ConfigError(f"model = {name!r} is a {card.task} network and makes no mask; take u2netp, u2net or isnet")
+    engine = OnnxRuntimeEngine(model_path(name), device, threads, outputs=card.output.names, name=name)
+    return SaliencyNetwork(card, engine)
+
+
+def load_detector(config: JobConfig, device: str, threads: int = 1) -> CocoDetector | None:
+    """The COCO detector that the job asks for, from the user's own file; None for 'saliency'.
+
+    The file may be another training of the same architecture and size; its hash is in the job's fingerprint.
+    Raises ModelError when it cannot be read, EngineError when it is another network.
+    """
+    if config.detector == "saliency":
+        return None
+    card = card_of(_DETECTOR_CARDS[config.detector])
+    path = _detector_file(config)
+    engine = OnnxRuntimeEngine(path, device, threads, outputs=card.output.names, name=card.name)
+    if config.detector == "yolox":
+        return YoloxDetector(card, engine)
+    return NanodetDetector(card, engine)
+
+
+def model_hashes(config: JobConfig) -> dict[str, str]:
+    """sha256 by role, for every network that takes part in the job; for its fingerprint.
+
+    The networks of cards need not be fetched for this; a detector's own file is read.
+    """
+    hashes = {"detect": card_of(LOCALISER).sha256, "segment": card_of(config.model).sha256}
+    if config.detector != "saliency":
+        hashes["detect_coco"] = file_sha256(_detector_file(config))
+    return hashes
+
+
+def _detector_file(config: JobConfig) -> Path:
+    path = Path(config.detector_model or "").expanduser()
+    if not path.is_file():
+        raise ModelError(
+            f"detector_model {path}: no such file; `mattemill models list` says where to get the network of "
+            f"{_DETECTOR_CARDS[config.detector]}"
+        )
+    return path

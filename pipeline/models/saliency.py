@@ -1,0 +1,67 @@
+"""The saliency families (U2-Net, IS-Net): a photograph or a crop in, a soft map of what stands out.
+
+Qin et al., U2-Net, Pattern Recognition 2020; Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mattemill.kernels.network_input import network_input
+from mattemill.pipeline.engines.engine import Engine
+from mattemill.pipeline.models.card import ModelCard
+from mattemill.pipeline.photo import Rgb
+
+
+@dataclass(frozen=True, slots=True)
+class SaliencyMap:
+    """What the network says of one image.
+
+    mask: uint8 (h, w) at the network's resolution, min-max normalised to 0..255.
+    peak, floor: the largest and smallest raw value 0..1, before the normalisation: a normalised map of an image
+    without a subject looks like any other, its raw peak does not.
+    """
+
+    mask: npt.NDArray[np.uint8]
+    peak: float
+    floor: float
+
+
+class SaliencyNetwork:
+    """A saliency network behind its engine; the card says how an image becomes its input."""
+
+    def __init__(self, card: ModelCard, engine: Engine) -> None:
+        self.card = card
+        self._engine = engine
+        self.device = engine.device
+
+    def __call__(self, image: Rgb) -> SaliencyMap:
+        """One pass over uint8 (H, W, 3), stretched to the network's input.
+
+        Raises EngineError when the network fails.
+        """
+        contract = self.card.input
+        tensor = network_input(
+            image,
+            contract.size,
+            divisor=contract.divisor,
+            mean=contract.mean,
+            std=contract.std,
+            bgr=contract.bgr,
+            resample=contract.resample,
+        )
+        raw = self._engine.run({contract.name: tensor})[self.card.output.names[0]]
+        return normalised(raw.reshape(raw.shape[-2:]))
+
+
+def normalised(raw: npt.NDArray[np.float32]) -> SaliencyMap:
+    """Min-max normalise a raw map, float32 (h, w); a flat one becomes all zeros."""
+    floor, peak = float(raw.min()), float(raw.max())
+    spread = peak - floor
+    if spread <= 1e-6:
+        return SaliencyMap(np.zeros(raw.shape, np.uint8), peak, floor)
+    scaled = (raw - np.float32(floor)) * np.float32(255.0 / spread) + np.float32(0.5)
+    return SaliencyMap(scaled.astype(np.uint8), peak, floor)

@@ -1,0 +1,60 @@
+"""The cut stage: detect, segment and matte in one call, the photograph decoded once (placement 'fused')."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.devices import resolve_device
+from mattemill.pipeline.images.decode import decode
+from mattemill.pipeline.models.load import LOCALISER, load_saliency
+from mattemill.pipeline.outcome import Facts
+from mattemill.pipeline.photo import Photo
+from mattemill.pipeline.stages.detect import detection_facts, make_finder
+from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
+from mattemill.pipeline.stages.matte import MatteMaker
+from mattemill.pipeline.stages.segment import make_segmenter
+from mattemill.pipeline.stages.stage import Done, StageResult
+
+
+class CutStage:
+    """(Photo,) -> Cut, pixel for pixel what the three stages give one after the other; see `Stage`.
+
+    A failure names the step in which it happened, and every step's time is among the facts.
+    """
+
+    name = "cut"
+
+    def __init__(self, config: JobConfig) -> None:
+        cv2.setNumThreads(1)
+        self.device = resolve_device(config.device)
+        localiser = load_saliency(LOCALISER, self.device)
+        network = localiser if config.model == LOCALISER else load_saliency(config.model, self.device)
+        self._find = make_finder(config, localiser, self.device)
+        self._segment = make_segmenter(config, network)
+        self._make_matte = MatteMaker(config)
+
+    def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
+        return run_each(self.name, self.device, items, self._one)
+
+    def _one(self, steps: Steps, photo: Photo) -> Done:
+        with steps.step("detect", self.device):
+            image = decode(photo.data, photo.header)
+            found = self._find(image)
+            facts = detection_facts(found)
+        masks = []
+        with steps.step("segment", self.device):
+            for index in range(len(found.detection.boxes)):
+                mask, scores = self._segment(lambda: image, image.shape[:2], found.detection, index)
+                masks.append(mask)
+                facts = facts.merged(Facts(scores=scores))
+        with steps.step("matte", "cpu"):
+            try:
+                cut, scores = self._make_matte(image, found.detection, masks)
+            except RefusedError as refused:
+                refused.facts = facts.merged(refused.facts)
+                raise
+        return Done(cut, facts.merged(Facts(scores=scores)))

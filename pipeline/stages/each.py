@@ -1,0 +1,92 @@
+"""Runs a stage's work on each image of a batch: times it, and turns an error about one image into its `Failed`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+from mattemill.pipeline.errors import ImageError
+from mattemill.pipeline.images.preview import preview_jpeg
+from mattemill.pipeline.outcome import Facts, Failure
+from mattemill.pipeline.photo import Alpha, Rgb
+from mattemill.pipeline.reasons import Reason
+from mattemill.pipeline.stages.stage import Done, Failed, StageResult
+
+
+class RefusedError(ImageError):
+    """An image is refused with its pixels at hand, so that its failure can show them.
+
+    image: uint8 (H, W, 3). alpha: float32 (H, W), the matte that was not good enough. facts: what was learnt.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        image: Rgb | None = None,
+        alpha: Alpha | None = None,
+        facts: Facts | None = None,
+    ) -> None:
+        super().__init__(reason, message)
+        self.image = image
+        self.alpha = alpha
+        self.facts = facts if facts is not None else Facts()
+
+    def preview(self) -> bytes | None:
+        """A small JPEG of the image, with the matte when there is one."""
+        return preview_jpeg(self.image, self.alpha) if self.image is not None else None
+
+
+class Steps:
+    """The steps of one image's way through a stage: which one is on, how long each took, where each ran."""
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._seconds: dict[str, float] = {}
+        self._devices: dict[str, str] = {}
+        self.current: str | None = None
+
+    @contextmanager
+    def step(self, name: str, device: str) -> Iterator[None]:
+        """Time a step; a step that is entered again adds up. `current` stays at a step that raises."""
+        self.current = name
+        self._devices[name] = device
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self._seconds[name] = self._seconds.get(name, 0.0) + self._clock() - start
+
+    def facts(self) -> Facts:
+        """Seconds and devices so far."""
+        return Facts(seconds=dict(self._seconds), device=dict(self._devices))
+
+
+def run_each(name: str, device: str, items: Sequence[tuple[Any, ...]], work: Callable[..., Done]) -> list[StageResult]:
+    """`work(steps, *item)` for every item, in order.
+
+    An `ImageError` becomes the item's `Failed`, with a preview where there are pixels; any other exception goes on
+    to the caller, as it says nothing of whose fault it is. The stage's own name is timed as a whole.
+    """
+    results: list[StageResult] = []
+    for item in items:
+        steps = Steps()
+        failed: ImageError | None = None
+        try:
+            with steps.step(name, device):
+                done = work(steps, *item)
+        except ImageError as error:
+            failed = error
+        facts = steps.facts()
+        if failed is None:
+            results.append(replace(done, facts=done.facts.merged(facts)))
+            continue
+        preview = None
+        if isinstance(failed, RefusedError):
+            preview = failed.preview()
+            facts = failed.facts.merged(facts)
+        results.append(Failed(Failure(failed.reason, steps.current or name, failed.message, preview, facts)))
+    return results

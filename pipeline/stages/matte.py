@@ -1,0 +1,118 @@
+"""The matte stage: from soft masks to what the user asked for, at full size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattemill.kernels.compose import alpha_bytes, compose_over, compose_rgba
+from mattemill.kernels.foreground import estimate_foreground
+from mattemill.kernels.paste import paste_masks
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.errors import ConfigError, ImageError
+from mattemill.pipeline.images.decode import decode
+from mattemill.pipeline.images.header import check_limits, read_header
+from mattemill.pipeline.outcome import Facts
+from mattemill.pipeline.photo import Alpha, Photo, Rgb
+from mattemill.pipeline.quality import mask_figures, quality
+from mattemill.pipeline.reasons import Reason
+from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
+from mattemill.pipeline.stages.messages import CropMask, Cut, Detection
+from mattemill.pipeline.stages.refine import REFINERS
+from mattemill.pipeline.stages.stage import Done, StageResult
+
+
+class MatteMaker:
+    """Pastes the soft masks, refines them in the unknown band, and gives out matte, cut-out or composite.
+
+    Raises ConfigError when the background of the config cannot be read.
+    """
+
+    def __init__(self, config: JobConfig) -> None:
+        self._output = config.output
+        self._threshold = config.confidence_threshold
+        self._refine = REFINERS[config.refine]()
+        self._background = _load_background(config) if config.output == "composite" else None
+
+    def __call__(self, image: Rgb, detection: Detection, masks: Sequence[CropMask]) -> tuple[Cut, dict[str, float]]:
+        """The cut of uint8 (H, W, 3) and its quality figures, the score under 'confidence'.
+
+        Raises RefusedError LOW_CONFIDENCE.
+        """
+        height, width = image.shape[:2]
+        figures = mask_figures(masks, (height, width))
+        figures["confidence"] = quality(figures)
+        # What lies outside every window stays 0: the network sees other things there, too.
+        soft = paste_masks([(one.mask, one.window) for one in masks], (height, width))
+        if figures["confidence"] < self._threshold:
+            raise RefusedError(
+                Reason.LOW_CONFIDENCE,
+                f"confidence {figures['confidence']:.2f} is under the threshold {self._threshold:g}: "
+                f"{figures['soft_of_subject']:.0%} of the subject's pixels are neither in nor out",
+                image,
+                soft,
+                Facts(scores=figures),
+            )
+        return Cut(self._compose(image, self._refine(image, soft)), figures), figures
+
+    def _compose(self, image: Rgb, alpha: Alpha) -> npt.NDArray[np.uint8]:
+        if self._output == "matte":
+            return alpha_bytes(alpha)
+        foreground = estimate_foreground(image, alpha)
+        if self._background is None:
+            return compose_rgba(foreground, alpha)
+        return compose_over(foreground, alpha, _fitted(self._background, image.shape))
+
+
+class MatteStage:
+    """(Photo, Detection, list[CropMask]) -> Cut; see `Stage`. Runs on the CPU, whatever the networks run on."""
+
+    name = "matte"
+
+    def __init__(self, config: JobConfig) -> None:
+        cv2.setNumThreads(1)
+        self.device = "cpu"
+        self._make_matte = MatteMaker(config)
+
+    def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
+        return run_each(self.name, self.device, items, self._one)
+
+    def _one(self, steps: Steps, photo: Photo, detection: Detection, masks: Sequence[CropMask]) -> Done:
+        cut, figures = self._make_matte(decode(photo.data, photo.header), detection, masks)
+        return Done(cut, Facts(scores=figures))
+
+
+def _load_background(config: JobConfig) -> npt.NDArray[np.uint8]:
+    """A colour uint8 (3,), or a picture uint8 (H, W, 3)."""
+    given = config.background
+    if given is None:
+        return np.array([255, 255, 255], np.uint8)
+    if given.startswith("#"):
+        return np.array([int(given[at : at + 2], 16) for at in (1, 3, 5)], np.uint8)
+    try:
+        data = Path(given).expanduser().read_bytes()
+        header = read_header(data)
+        check_limits(header, len(data), config.max_pixels, config.max_file_bytes)
+        return decode(data, header)
+    except (OSError, ImageError) as error:
+        raise ConfigError(f"background {given}: cannot be used ({error})") from error
+
+
+def _fitted(background: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """The background scaled to cover (H, W), its middle kept; a colour as it is."""
+    if background.ndim == 1 or background.shape == shape:
+        return background
+    height, width = shape[:2]
+    scale = max(height / background.shape[0], width / background.shape[1])
+    # The part that will be seen, cut out first: a panorama is not blown up to be thrown away.
+    rows = min(background.shape[0], max(1, round(height / scale)))
+    columns = min(background.shape[1], max(1, round(width / scale)))
+    top, left = (background.shape[0] - rows) // 2, (background.shape[1] - columns) // 2
+    part = background[top : top + rows, left : left + columns]
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(part, (width, height), interpolation=interpolation), np.uint8)

@@ -1,0 +1,70 @@
+"""Refinement of a soft mask in the band where it is unsure. A matting network will be another `Refiner`."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattemill.kernels.guided_filter import guided_filter
+from mattemill.kernels.trimap import FOREGROUND, UNKNOWN, trimap
+from mattemill.pipeline.photo import Alpha, Rgb
+
+_BAND = 0.01  # radius of the band and of the filter, of the photograph's long side
+_EPS = 1e-4  # variance of grey in 0..1 below which the photograph counts as flat
+_SUBSAMPLE = 4  # of the coefficients: a quarter of the radius or less costs little accuracy
+
+
+class Refiner(Protocol):
+    """Finds alpha in the unknown band."""
+
+    def __call__(self, image: Rgb, soft: Alpha) -> Alpha:
+        """A matte, float32 (H, W) in 0..1, from a photograph uint8 (H, W, 3) and its soft mask float32 (H, W)."""
+
+
+class GuidedRefiner:
+    """Guided filter inside the band of an automatic trimap; outside it the matte is 0 or 1.
+
+    He, Sun, Tang, Guided Image Filtering, TPAMI 2013. Only the rectangle around the band is filtered.
+    """
+
+    def __call__(self, image: Rgb, soft: Alpha) -> Alpha:
+        height, width = soft.shape
+        radius = max(1, round(_BAND * max(height, width)))
+        bands = trimap(soft, radius)
+        matte: Alpha = np.asarray(bands == FOREGROUND, np.float32)
+        unknown = bands == UNKNOWN
+        found = _rectangle(unknown)
+        if found is None:
+            return matte
+        x0, y0, x1, y1 = found
+        # Two radii more on each side make the part exact: the filter's windows are taken of windows' means.
+        left, top = max(0, x0 - 2 * radius), max(0, y0 - 2 * radius)
+        right, bottom = min(width, x1 + 2 * radius), min(height, y1 + 2 * radius)
+        guide = cv2.cvtColor(np.ascontiguousarray(image[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
+        subsample = _SUBSAMPLE if radius >= 2 * _SUBSAMPLE else 1
+        filtered = guided_filter(
+            np.asarray(guide, np.uint8), soft[top:bottom, left:right], radius, _EPS, subsample=subsample
+        )
+        np.clip(filtered, 0.0, 1.0, out=filtered)
+        np.copyto(matte[top:bottom, left:right], filtered, where=unknown[top:bottom, left:right])
+        return matte
+
+
+class NoRefiner:
+    """The soft mask as it is."""
+
+    def __call__(self, image: Rgb, soft: Alpha) -> Alpha:
+        return soft
+
+
+REFINERS: dict[str, type[Refiner]] = {"guided": GuidedRefiner, "none": NoRefiner}
+"""By the value of the setting `refine`."""
+
+
+def _rectangle(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """(x0, y0, x1, y1) around the true pixels, exclusive at the end; None when there are none."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return (x, y, x + width, y + height) if width and height else None
