@@ -1,0 +1,188 @@
+"""What every benchmark does: name the machine, watch who uses the cores, write a result file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).resolve().parent / "results"
+REPOSITORY = Path(__file__).resolve().parent.parent
+_PACKAGES = ("ray", "onnxruntime", "numpy", "opencv-python-headless", "pillow", "simplejpeg", "boto3", "pyarrow")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the options that all benchmarks have."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--json", action="store_true", help="print the result as JSON and nothing else on stdout")
+    made.add_argument("--save", action="store_true", help="write it to benchmarks/results/NAME.json as well")
+    return made
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores, memory, versions, and how busy the machine was with other things when the benchmark began."""
+    cpu = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    for line in cpuinfo.splitlines():
+        if line.startswith("model name"):
+            cpu = line.split(":", 1)[1].strip()
+            break
+    versions = {}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "cpu": cpu,
+        "cores": cores(),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "python": platform.python_version(),
+        "load_before": round(os.getloadavg()[0], 2),
+        "versions": versions,
+    }
+
+
+def machine_line(found: Mapping[str, Any]) -> str:
+    """The machine in one line for people."""
+    versions = found["versions"]
+    return (
+        f"{found['cpu']}, {found['cores']} cores, {found['memory_gb']} GB; Python {found['python']}, "
+        f"ray {versions['ray']}, onnxruntime {versions['onnxruntime']}; load before {found['load_before']}"
+    )
+
+
+def finish(name: str, result: Mapping[str, Any], arguments: argparse.Namespace, lines: list[str]) -> None:
+    """Print the result as asked and, with --save, write it to the results folder."""
+    whole = {
+        "benchmark": name,
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": "python " + " ".join([f"benchmarks/{Path(sys.argv[0]).name}", *_without_paths(sys.argv[1:])]),
+        "commit": _commit(),
+        **result,
+    }
+    if arguments.save:
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / f"{name}.json").write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(whole, indent=2) if arguments.json else "\n".join(lines))
+
+
+def say(text: str) -> None:
+    """Progress for a person who waits; on stderr, so that --json stays clean."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def median(values: list[float]) -> float:
+    """The middle one, or the mean of the middle two."""
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def _without_paths(arguments: list[str]) -> list[str]:
+    """A result file names the command, not the folders of whoever ran it."""
+    return [Path(a).name if a.startswith("/") else a for a in arguments]
+
+
+def _commit() -> str:
+    found = subprocess.run(
+        ["git", "-C", str(REPOSITORY), "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or "unknown"
+
+
+class CoreSeconds:
+    """Core seconds by kind of process while a `with` block runs: who has used the cores.
+
+    Looks at this process and all its descendants twice a second, because workers are gone when a job ends; what a
+    process does in its last half second is missed. Linux only.
+    """
+
+    def __init__(self, every: float = 0.5) -> None:
+        self._every = every
+        self._first: dict[int, float] = {}
+        self._last: dict[int, float] = {}
+        self._kind: dict[int, str] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> CoreSeconds:
+        for pid, kind, seconds in _processes(os.getpid()):
+            self._first[pid] = seconds
+            self._kind[pid] = kind
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            for pid, kind, seconds in _processes(os.getpid()):
+                self._last[pid] = seconds
+                self._kind[pid] = kind
+            if self._stop.wait(self._every):
+                return
+
+    def by_kind(self) -> dict[str, float]:
+        """Core seconds by kind of process, most first."""
+        total: dict[str, float] = {}
+        for pid, seconds in self._last.items():
+            kind = self._kind[pid]
+            total[kind] = total.get(kind, 0.0) + seconds - self._first.get(pid, 0.0)
+        return {k: round(v, 2) for k, v in sorted(total.items(), key=lambda item: -item[1]) if v >= 0.05}
+
+
+def _processes(root: int) -> list[tuple[int, str, float]]:
+    """(pid, kind, core seconds) of a process and its descendants, from /proc."""
+    tick = os.sysconf("SC_CLK_TCK")
+    parents: dict[int, int] = {}
+    seconds: dict[int, float] = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = Path(f"/proc/{entry}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        fields = stat[stat.rindex(")") + 2 :].split()
+        parents[int(entry)] = int(fields[1])
+        seconds[int(entry)] = (int(fields[11]) + int(fields[12])) / tick
+    ours = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in ours and pid not in ours}
+        grown = bool(more)
+        ours |= more
+    return [(pid, _kind(pid, root), seconds[pid]) for pid in ours if pid in seconds]
+
+
+def _kind(pid: int, root: int) -> str:
+    """What a process is, from its command line."""
+    if pid == root:
+        return "driver"
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+    except OSError:
+        return "gone"
+    if words.startswith("ray::"):
+        return words.split(".")[0].split(" ")[0].split("(")[0]
+    for part, kind in (("raylet", "raylet"), ("gcs_server", "ray gcs"), ("weed", "S3 server"), ("/ray/", "ray other")):
+        if part in words:
+            return kind
+    return "other"

@@ -1,0 +1,81 @@
+"""What the network alone allows on these cores: the figure that everything else is divided by.
+
+One process a core, each with the engine that the job uses (ONNX Runtime, one thread), all of them doing nothing but
+forward passes at once on a prepared input. The processes stay between measurements, so that a limit can be taken right
+before and right after a run, on a machine that is not equally fast all day.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from bench import cores
+from photographs import photographs
+from PIL import Image
+
+from mattemill.pipeline.models.fetch import fetch_model
+
+
+def _serve(pipe: Connection, model: str, path: Path) -> None:
+    from mattemill.kernels.network_input import network_input
+    from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
+    from mattemill.pipeline.models.cards import card_of
+
+    card = card_of(model)
+    engine = OnnxRuntimeEngine(path, threads=1, outputs=card.output.names[:1])
+    with Image.open(io.BytesIO(photographs(1)[0][1])) as photograph:
+        pixels = np.asarray(photograph.convert("RGB"))
+    prepared = network_input(
+        pixels, card.input.size, divisor=card.input.divisor, mean=card.input.mean, std=card.input.std
+    )
+    feed = {card.input.name: prepared}
+    engine.run(feed)
+    pipe.send("ready")
+    while (seconds := pipe.recv()) is not None:
+        passes = 0
+        began = time.perf_counter()
+        while (now := time.perf_counter()) - began < seconds:
+            engine.run(feed)
+            passes += 1
+        pipe.send(passes / (now - began))
+
+
+class NetworkLimit:
+    """Persistent processes that measure passes a second of one network with every core at work."""
+
+    def __init__(self, model: str = "u2netp", processes: int = 0) -> None:
+        path = fetch_model(model)
+        context = multiprocessing.get_context("spawn")
+        self._pipes: list[Connection] = []
+        self._processes = []
+        for _ in range(processes or cores()):
+            mine, theirs = context.Pipe()
+            process = context.Process(target=_serve, args=(theirs, model, path), daemon=True)
+            process.start()
+            self._pipes.append(mine)
+            self._processes.append(process)
+
+    def __enter__(self) -> NetworkLimit:
+        for pipe in self._pipes:
+            pipe.recv()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pipe in self._pipes:
+            pipe.send(None)
+        for process in self._processes:
+            process.join(10)
+
+    def measure(self, seconds: float = 8.0) -> float:
+        """Passes a second of all processes together, all of them running for `seconds`."""
+        for pipe in self._pipes:
+            pipe.send(seconds)
+        return sum(pipe.recv() for pipe in self._pipes)
