@@ -40,12 +40,13 @@ class Passed:
 class Reply:
     """What a worker says of a call: one result per item, in order.
 
-    seconds: wall time of the call in the worker. output_bytes: size of the payload object.
-    worker: 'node:pid'. device: where the stage ran.
+    seconds: wall time of the call in the worker. core_seconds: of these, how long it kept a core busy.
+    output_bytes: size of the payload object. worker: 'node:pid'. device: where the stage ran.
     """
 
     results: list[Passed | Failure]
     seconds: float
+    core_seconds: float
     output_bytes: int
     worker: str = ""
     device: str = ""
@@ -106,8 +107,8 @@ Action = Call | StartWorker | KillWorker | DropPayload | ShardClosed
 class StagePlan:
     """How one stage of a cell runs.
 
-    workers: processes. batch_limit: items one call may hold. first_batch: items of a call before the seconds an item are
-    known. max_bytes: decoded bytes of one call.
+    workers: processes. batch_limit: items one call may hold. first_batch: items of a call before the seconds an item
+    takes are known. max_bytes: decoded bytes of one call.
     """
 
     name: str
@@ -131,7 +132,8 @@ class CellPlan:
     call_seconds: how long a call should take: long enough to make its fixed cost (about 1 ms) small, short enough that
     a batch lost with its worker, or the wait behind one, is little.
     start_deaths: start-ups in a row that may fail before the job gives up. losses: worker deaths in a row, without one
-    good call of that stage between them, before the job gives up: above the 7 that one deadly image in a batch of 32 costs.
+    good call of that stage between them, before the job gives up: well above the 7 that one deadly image in a batch of
+    32 costs.
     raises: images in a row that may end as internal_error before a stage is taken to be broken.
     lost_limit: how often an image is fetched again because its data was lost.
     """

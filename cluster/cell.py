@@ -58,7 +58,7 @@ class Cell:
         self._stages: dict[int, str] = {}
         self._outputs: dict[int, Any] = {}
         self._ticked = clock()
-        self._actor_class = ray.remote(StageWorker)
+        self._actor_class: Any = ray.remote(StageWorker)
 
     def wake(self) -> None:
         """Make a waiting `pump` return; from any thread."""

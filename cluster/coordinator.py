@@ -3,7 +3,8 @@
 Events: `offer` (a shard), `worker_ready`, `worker_failed`, `replied`, `call_failed`, `tick`, `drain`. After any of them
 `actions()` gives what the shell has to do. Each event costs O(1) in the number of workers and of waiting images.
 
-An image ends in `finish`, once; a second call raises. A shard closes when its outcomes equal its images, else it raises.
+An image ends in `finish`, once; a second call raises. A shard closes when its outcomes equal its images, else that
+raises.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Coordinator:
         self.ended = 0
         self.offered = 0
         self.closed_shards = 0
+        self.first_matte_at: float | None = None
         self.failed: dict[str, int] = {}
         self.draining = False
         self._source_done = False
@@ -124,7 +126,7 @@ class Coordinator:
         pool.losses = 0
         pool.done += len(call.items)
         n = len(call.items)
-        self.calibration.observe(call.stage, n, reply.seconds)
+        self.calibration.observe(call.stage, n, reply.seconds, reply.core_seconds)
         if reply.device:
             self.devices[call.stage] = reply.device
         payload = Payload(handle, reply.output_bytes)
@@ -261,6 +263,8 @@ class Coordinator:
         facts = join_facts(image.facts, image.attempts, outcome.facts)
         ended: Outcome
         if isinstance(outcome, Matte):
+            if self.first_matte_at is None:
+                self.first_matte_at = self._now
             ended = Matte(outcome.output_key, outcome.output_bytes, facts)
         else:
             ended = Failure(outcome.reason, outcome.stage, outcome.message, outcome.preview, facts)

@@ -80,8 +80,7 @@ class Image:
 
     def slots(self) -> list[Slot]:
         """Every payload slot that the image holds."""
-        held = [slot for slot in (self.photo, self.detection, self.cut, *self.masks) if slot is not None]
-        return held
+        return [slot for slot in (self.photo, self.detection, self.cut, *self.masks) if slot is not None]
 
     def forget_slots(self) -> None:
         """Hold none any more (the caller has released them)."""
@@ -132,7 +131,10 @@ _MAPPINGS = frozenset(("scores", "seconds", "attempts", "worker", "device"))
 
 
 def join_facts(parts: Sequence[Facts], attempts: dict[str, int], last: Facts) -> Facts:
-    """The facts of all stages as one; later ones win, mappings are joined key by key (as `Facts.merged`, in one pass)."""
+    """The facts of all stages as one: later ones win, mappings are joined key by key.
+
+    The same as a chain of `Facts.merged`, in one pass: this runs for every image.
+    """
     values: dict[str, Any] = {}
     for facts in (*parts, last):
         for name in _FIELDS:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from mattemill.cluster.errors import RayStartError
 
 _log = logging.getLogger(__name__)
+
+_SPILLED = re.compile(r"Spilled (\d+) MiB, \d+ objects")
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """Set to 1 for workers: a worker is sized as one core."""
@@ -30,15 +35,25 @@ def local_environment() -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_DEDUP_LOGS": "0",
+        "RAY_verbose_spill_logs": "1",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         **dict.fromkeys(ONE_THREAD, "1"),
     }
     wanted = {name: os.environ.get(name, value) for name, value in defaults.items()}
+    if "ray" in sys.modules:
+        wanted["RAY_AUTH_MODE"] = _mode_of_imported_ray()
     if wanted["RAY_AUTH_MODE"] == "token" and not (
         os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")
     ):
         wanted["RAY_AUTH_TOKEN"] = _own_token()
     return wanted
+
+
+def _mode_of_imported_ray() -> str:
+    """Ray's core reads the mode when it is imported, and its servers must be told the same."""
+    from ray._raylet import AuthenticationMode, get_authentication_mode
+
+    return "token" if get_authentication_mode() == AuthenticationMode.TOKEN else "disabled"
 
 
 _token: str | None = None
@@ -95,18 +110,39 @@ def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: in
         _restore(handlers)
 
 
-def spilled_bytes() -> int:
-    """Bytes that the object stores have written to disk since they started; 0 is right. -1 when Ray cannot say."""
+def spilled_bytes(address: str | None) -> int:
+    """Bytes that the object store has written to disk; 0 is right. -1 when it cannot be told.
+
+    Of a local Ray: from its log, where it says so at the first spilled object and again whenever the sum has doubled
+    (so a figure above 0 is right within a factor of two; 0 is exact). Of a cluster: from its own statistics.
+    """
+    try:
+        return _spilled_here() if address is None else _spilled_on_cluster()
+    except Exception as error:  # private sides of Ray: their change must not fail a job that is done
+        _log.warning("spilled bytes unknown error=%s", error)
+        return -1
+
+
+def _spilled_here() -> int:
+    from ray._private import worker
+
+    node: Any = worker._global_node
+    if node is None:
+        raise RuntimeError("no local Ray is running")
+    most = 0
+    for log in Path(node.get_session_dir_path(), "logs").glob("raylet*"):
+        for found in _SPILLED.finditer(log.read_text(encoding="utf-8", errors="replace")):
+            most = max(most, int(found[1]) * 2**20, 1)
+    return most
+
+
+def _spilled_on_cluster() -> int:
     import ray
     from ray._private import internal_api
 
-    try:
-        state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)
-        reply = internal_api.get_memory_info_reply(state, timeout_seconds=10.0)
-        return int(reply.store_stats.spilled_bytes_total)
-    except Exception as error:  # a private interface of Ray: its failure must not fail a job that is done
-        _log.warning("spilled bytes unknown error=%s", error)
-        return -1
+    api: Any = internal_api
+    state = api.get_state_from_address(ray.get_runtime_context().gcs_address)
+    return int(api.get_memory_info_reply(state, timeout_seconds=10.0).store_stats.spilled_bytes_total)
 
 
 def _signal_handlers() -> dict[int, Any]:

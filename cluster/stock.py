@@ -1,4 +1,4 @@
-"""How many images are kept ready between the fetch and the workers: enough that none waits, few enough to drain fast."""
+"""How many images are kept ready between fetch and workers: enough that none waits, few enough to drain fast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Ray actor that runs one stage: a thin shell. It returns values and never puts, so the driver owns every object."""
+"""The Ray actor that runs one stage: a thin shell. It returns values and never puts: the driver owns every object."""
 
 from __future__ import annotations
 
@@ -19,9 +19,6 @@ from mattemill.cluster.actions import Passed, Reply
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.outcome import Failure
 from mattemill.pipeline.stages.stage import Done, Failed, Stage
-
-DEFAULT_STAGES = "mattemill.pipeline.stages.build"
-"""The module whose `build_stage(name, config, sink)` makes a stage and whose `model_hashes(config)` names its models."""
 
 
 def module_folder(module: str) -> str | None:
@@ -67,7 +64,7 @@ class StageWorker:
         stage = self._stage
         if stage is None:
             raise RuntimeError("the worker was called before it was started")
-        began = time.perf_counter()
+        began, began_core = time.perf_counter(), time.process_time()
         results = stage([_resolve(item, payloads) for item in items])
         if len(results) != len(items):
             raise RuntimeError(f"stage {stage.name} returned {len(results)} results for {len(items)} items")
@@ -86,7 +83,14 @@ class StageWorker:
                 outputs.append(None)
             else:
                 raise RuntimeError(f"stage {stage.name} returned a {type(result).__name__}, not Done or Failed")
-        reply = Reply(replies, time.perf_counter() - began, 0 if last else n_bytes, self._who, stage.device)
+        reply = Reply(
+            results=replies,
+            seconds=time.perf_counter() - began,
+            core_seconds=time.process_time() - began_core,
+            output_bytes=0 if last else n_bytes,
+            worker=self._who,
+            device=stage.device,
+        )
         return reply, None if last else outputs
 
 

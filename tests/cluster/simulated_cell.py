@@ -225,7 +225,7 @@ class SimulatedCell:
                     results.append(Passed(Facts(width=1, height=1), held_bytes=b.decoded(key)))
                 else:
                     results.append(Passed(Facts(), fan_out=b.fan_out(key) if stage == "detect" else 1))
-            reply = Reply(results, seconds, b.payload_bytes * len(keys), f"node:{call.worker}", "cpu")
+            reply = Reply(results, seconds, seconds, b.payload_bytes * len(keys), f"node:{call.worker}", "cpu")
             self.coordinator.replied(call.id, reply, handle)
         self._next(worker)
 

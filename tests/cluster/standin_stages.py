@@ -1,7 +1,8 @@
 """Cheap stages for tests of the machinery: real files in, real files out, no network.
 
-The name of a photograph says what happens to it: 'kill-cut-7.jpg' kills its worker in stage cut, 'raise-store-..' raises
-there, 'fail-detect-..' ends as no_subject, 'hang-matte-..' sleeps, 'sick-..' raises EngineError, 'crops3-..' has three subjects.
+The name of a photograph says what happens to it: 'kill-cut-7.jpg' kills its worker in stage cut, 'raise-store-..'
+raises there, 'fail-detect-..' ends as no_subject, 'hang-matte-..' sleeps, 'sick-..' raises EngineError, and
+'crops3-..' has three subjects.
 Passed to a job as `stages='standin_stages'`, which workers import.
 """
 

@@ -1,0 +1,88 @@
+"""Commits closed shards in a thread of its own, so that a slow PUT does not stop the coordinator."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+from mattemill.pipeline.outcome import Failure, Outcome
+from mattemill.pipeline.shard import Shard
+
+_log = logging.getLogger(__name__)
+
+_THREADS = 2  # one PUT is written while the next table is made
+_CHECK_SECONDS = 30.0  # between looks at the lease, when nothing is committed
+
+
+class CommitLedger(Protocol):
+    """What the committer needs of a ledger."""
+
+    def commit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> bool: ...
+
+    def check(self) -> None: ...
+
+
+class Committer:
+    """`submit` returns at once; `check` raises what a commit raised.
+
+    pending: shards not committed yet; the job takes no new shard while they are many. cut, failed, shards: committed by
+    this run.
+    """
+
+    def __init__(self, ledger: CommitLedger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mattemill-commit")
+        self._running: deque[tuple[Future[bool], Shard, Mapping[str, Outcome]]] = deque()
+        self._looking: Future[None] | None = None
+        self._looked = clock()
+        self.cut = 0
+        self.failed: dict[str, int] = {}
+        self.shards = 0
+
+    @property
+    def pending(self) -> int:
+        """Shards that are not committed yet."""
+        return len(self._running)
+
+    def submit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> None:
+        """Commit this shard soon."""
+        self._running.append((self._pool.submit(self._ledger.commit, shard, outcomes), shard, outcomes))
+
+    def check(self) -> None:
+        """Count what is committed. Raises what a commit raised, and JobRunningError when another run took over."""
+        while self._running and self._running[0][0].done():
+            self._count()
+        if self._looking is not None and self._looking.done():
+            self._looking.result()
+            self._looking = None
+        now = self._clock()
+        if self._looking is None and now - self._looked >= _CHECK_SECONDS:
+            self._looked = now
+            self._looking = self._pool.submit(self._ledger.check)
+
+    def drain(self) -> None:
+        """Wait for all commits. Raises what one raised."""
+        while self._running:
+            self._count()
+
+    def close(self) -> None:
+        """End the threads; what was not begun is not committed."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _count(self) -> None:
+        future, shard, outcomes = self._running.popleft()
+        wrote = future.result()
+        self.shards += 1
+        failed = 0
+        for outcome in outcomes.values():
+            if isinstance(outcome, Failure):
+                failed += 1
+                self.failed[outcome.reason] = self.failed.get(outcome.reason, 0) + 1
+            else:
+                self.cut += 1
+        _log.info("shard committed id=%s images=%d failed=%d new=%s", shard.id, len(outcomes), failed, wrote)

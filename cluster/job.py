@@ -1,0 +1,315 @@
+"""The job: a source, a sink, a config; run to its end, or as far as it may."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mattemill.cluster.committer import Committer
+from mattemill.cluster.feed import ShardFeed
+from mattemill.cluster.layout import Layout, lay_out
+from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.devices import find_cuda, resolve_device
+from mattemill.pipeline.errors import ModelError, StoreError
+from mattemill.pipeline.ledger.ledger import Ledger
+from mattemill.pipeline.ledger.resume import RetrySelection
+from mattemill.pipeline.models.cache import is_fetched, model_path
+from mattemill.pipeline.models.cards import card_of
+from mattemill.pipeline.models.load import LOCALISER
+from mattemill.pipeline.output_key import output_key
+from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.sources.open import open_source
+from mattemill.pipeline.sources.source import Source
+from mattemill.pipeline.storage.location import Location, open_store, split_uri
+
+if TYPE_CHECKING:
+    from mattemill.cluster.cell import Cell
+    from mattemill.cluster.main_loop import MainLoop
+
+_log = logging.getLogger(__name__)
+
+DEFAULT_STAGES = "mattemill.pipeline.stages.build"
+"""The module whose `build_stage(name, config, sink)` makes a stage and whose `model_hashes(config)` names models."""
+
+_EXAMPLES = 5
+_FIRST_LOOK = 0.5  # seconds of listing before Ray is started: enough to see that nothing is due
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A job that makes sense: all that can be known before anything is written."""
+
+    source: Source
+    sink: Location
+    config: JobConfig
+    model_hashes: Mapping[str, str]
+    fingerprint: str
+    layout: Layout
+
+
+@dataclass(slots=True)
+class _Clocked:
+    """Seconds by phase of the start."""
+
+    started: float
+    last: float
+    setup: dict[str, float] = field(default_factory=dict)
+
+    def phase(self, name: str) -> None:
+        now = time.monotonic()
+        self.setup[name] = now - self.last
+        self.last = now
+
+
+def prepare(source: str, sink: str, config: JobConfig, stages: str = DEFAULT_STAGES) -> Prepared:
+    """Open the source, find the models and the device. Raises UsageError, SourceError, ModelError, DeviceError."""
+    where = Location.parse(sink)
+    opened = open_source(source, config, exclude=where)
+    hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
+    if stages == DEFAULT_STAGES:
+        for name in {LOCALISER, config.model}:
+            model_path(name)  # here and not in a worker: before Ray is started and anything is written
+    device = resolve_device(config.device)
+    gpus = find_cuda().devices if device.startswith("cuda") else 0
+    return Prepared(opened, where, config, hashes, config.fingerprint(hashes), lay_out(config, device, gpus))
+
+
+def run_job(
+    source: str,
+    sink: str,
+    config: JobConfig,
+    *,
+    limit: int | None = None,
+    retry_failed: RetrySelection | None = None,
+    on_progress: OnProgress | None = None,
+    stop: threading.Event | None = None,
+    stages: str = DEFAULT_STAGES,
+) -> JobSummary:
+    """Cut every photograph of the source that is due, and commit how each one ended.
+
+    limit: do only so many of those that are due. retry_failed: do only these failures again. on_progress: called
+    about twice a second from this thread. stop: when it is set, admission stops, what is in flight is finished within
+    `config.drain_timeout`, and what has ended is committed. stages: module with `build_stage` and `model_hashes`.
+
+    Returns when every image has its outcome in the sink (or after a stop). Raises MattemillErrors; what had ended
+    by then is committed, and the same call goes on from there.
+    """
+    now = time.monotonic()
+    clocked = _Clocked(now, now)
+    stop = stop or threading.Event()
+    job = prepare(source, sink, config, stages)
+    clocked.phase("prepare")
+    # The first thing that is written is the sink's binding: a sink that cannot be written is found here.
+    with Ledger.open(sink, config, job.fingerprint, job.source.root, model_hashes=job.model_hashes) as ledger:
+        clocked.phase("ledger")
+        cells: list[Cell] = []
+        feed = ShardFeed(
+            lambda: ledger.due(job.source.list(), retry_failed, head=_etag_lookup(config)),
+            config.shard_size,
+            limit,
+            wake=lambda: _wake(cells),
+        )
+        committer = Committer(ledger)
+        feed.start()
+        try:
+            if feed.wait_for_first(_FIRST_LOOK) and not stop.is_set():
+                loop, spilled = _run_on_ray(job, feed, committer, ledger, stages, on_progress, stop, clocked, cells)
+                summary = _summary(job, feed, committer, ledger, clocked, loop.drained, cells[0], spilled)
+            else:
+                summary = _summary(job, feed, committer, ledger, clocked, stop.is_set())
+        finally:
+            feed.stop()
+            committer.close()
+        if not summary.drained:
+            ledger.finish_job()
+    return summary
+
+
+def plan_job(
+    source: str,
+    sink: str,
+    config: JobConfig,
+    *,
+    limit: int | None = None,
+    retry_failed: RetrySelection | None = None,
+    stages: str = DEFAULT_STAGES,
+) -> JobPlan:
+    """What `run_job` with the same arguments would do, from a listing: nothing is written, no pixel is read.
+
+    Without its models a job has no fingerprint, so that what is done already cannot be told: then all is due.
+    """
+    where = Location.parse(sink)
+    opened = open_source(source, config, exclude=where)
+    device = resolve_device(config.device)
+    needs = _model_needs(config)
+    fingerprint: str | None = None
+    try:
+        hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
+        fingerprint = config.fingerprint(hashes)
+    except ModelError:
+        if all(need.fetched for need in needs):
+            raise  # not missing but wrong: the message says what
+    listed = listed_bytes = due = due_bytes = 0
+    examples: list[tuple[str, str]] = []
+
+    def counted() -> Iterator[ImageRef]:
+        nonlocal listed, listed_bytes
+        for ref in opened.list():
+            listed += 1
+            listed_bytes += ref.size or 0
+            yield ref
+
+    ledger = None
+    if fingerprint is not None:
+        ledger = Ledger.open(sink, config, fingerprint, opened.root, read_only=True)
+    refs = ledger.due(counted(), retry_failed, head=_etag_lookup(config)) if ledger else ((r, 0) for r in counted())
+    sizes: dict[int, int] = {}
+    for ref, generation in refs:
+        if limit is not None and due >= limit:
+            continue  # the listing is counted to its end
+        due += 1
+        due_bytes += ref.size or 0
+        sizes[generation] = sizes.get(generation, 0) + 1
+        if len(examples) < _EXAMPLES:
+            examples.append((ref.key, output_key(ref.key, config.format)))
+    return JobPlan(
+        source=opened.root,
+        sink=where.root,
+        fingerprint=fingerprint,
+        listed=listed,
+        listed_bytes=listed_bytes,
+        due=due,
+        due_bytes=due_bytes,
+        changed=ledger.counts.changed if ledger else 0,
+        already_done=ledger.counts.already_done if ledger else 0,
+        failed_before=sum(row.failed for row in ledger.committed().values()) if ledger else 0,
+        skipped=dict(opened.skipped),
+        shards=sum(ceil(n / config.shard_size) for n in sizes.values()),
+        shard_size=config.shard_size,
+        examples=tuple(examples),
+        models=needs,
+        device=device,
+        placement=lay_out(config, device, 0).plan.placement if device == "cpu" else config.placement,
+    )
+
+
+def _model_needs(config: JobConfig) -> tuple[ModelNeed, ...]:
+    """The networks that the settings name, and whether their files are here."""
+    names = {"detect": LOCALISER, "segment": config.model}
+    needs = [ModelNeed(role, name, is_fetched(card_of(name))) for role, name in names.items()]
+    if config.detector_model is not None:
+        there = Path(config.detector_model).expanduser().is_file()
+        needs.append(ModelNeed("detect_coco", config.detector_model, there))
+    return tuple(needs)
+
+
+def _wake(cells: list[Cell]) -> None:
+    for cell in cells:
+        cell.wake()
+
+
+def _run_on_ray(
+    job: Prepared,
+    feed: ShardFeed,
+    committer: Committer,
+    ledger: Ledger,
+    stages: str,
+    on_progress: OnProgress | None,
+    stop: threading.Event,
+    clocked: _Clocked,
+    cells: list[Cell],
+) -> tuple[MainLoop, int]:
+    if on_progress is not None:
+        seconds = time.monotonic() - clocked.started
+        on_progress(Progress(0, 0, None, 0.0, seconds, None, note="starting Ray"))
+    from mattemill.cluster.ray_start import ray_running, spilled_bytes
+
+    config, layout = job.config, job.layout
+    with ray_running(config.ray_address, workers=layout.workers, gpus=layout.gpus, store_bytes=layout.store_bytes):
+        clocked.phase("ray")
+        # Imported here: Ray costs a second, which a job without work saves, and reads its environment when imported.
+        from mattemill.cluster.cell import Cell
+        from mattemill.cluster.main_loop import MainLoop
+
+        cell = Cell(layout.plan, config, str(job.sink), module=stages, gpu_shares=layout.gpu_shares)
+        cells.append(cell)
+        loop = MainLoop(
+            cell,
+            feed,
+            committer,
+            config,
+            layout,
+            already_done=lambda: ledger.counts.already_done,
+            on_progress=on_progress,
+            stop=stop,
+            started=clocked.started,
+        )
+        try:
+            loop.run()
+        finally:
+            cell.close()
+        return loop, spilled_bytes(config.ray_address)
+
+
+def _summary(
+    job: Prepared,
+    feed: ShardFeed,
+    committer: Committer,
+    ledger: Ledger,
+    clocked: _Clocked,
+    drained: bool,
+    cell: Cell | None = None,
+    spilled: int = 0,
+) -> JobSummary:
+    seconds = time.monotonic() - clocked.started
+    images = committer.cut + sum(committer.failed.values())
+    coordinator = cell.coordinator if cell is not None else None
+    first = coordinator.first_matte_at if coordinator is not None else None
+    remaining: int | None = feed.found - images if feed.ended else None
+    return JobSummary(
+        source=job.source.root,
+        sink=job.sink.root,
+        fingerprint=job.fingerprint,
+        images=images,
+        cut=committer.cut,
+        failed=dict(sorted(committer.failed.items())),
+        skipped=dict(job.source.skipped),
+        already_done=ledger.counts.already_done,
+        shards=committer.shards,
+        drained=drained and remaining != 0,
+        remaining=remaining,
+        seconds=seconds,
+        images_per_second=images / seconds if seconds > 0 else 0.0,
+        first_matte_seconds=first - clocked.started if first is not None else None,
+        setup_seconds=dict(clocked.setup),
+        devices=dict(coordinator.devices) if coordinator is not None else {},
+        placement=job.layout.plan.placement,
+        workers={name: pool.target for name, pool in coordinator.pools.items()} if coordinator is not None else {},
+        retries=coordinator.counters.retries if coordinator is not None else 0,
+        worker_deaths=coordinator.counters.deaths if coordinator is not None else 0,
+        spilled_bytes=spilled,
+        peak_bytes=coordinator.gate.peak_held if coordinator is not None else 0,
+    )
+
+
+def _etag_lookup(config: JobConfig) -> Callable[[ImageRef], str | None]:
+    """Asks the store for the ETag of an image whose source lists none; None when the store cannot tell."""
+
+    def look(ref: ImageRef) -> str | None:
+        location, key = split_uri(ref.uri)
+        try:
+            return open_store(location, config).head(key).etag
+        except StoreError:
+            return None
+
+    return look
