@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from mattemill.pipeline.allocator import keep_freed_memory
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import ImageError, StoreError
 from mattemill.pipeline.images.header import check_limits, read_header
 from mattemill.pipeline.outcome import Facts, Failure
-from mattemill.pipeline.photo import ImageRef, Photo
+from mattemill.pipeline.photo import Header, ImageRef, Photo
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.stage import Done, Failed, StageResult
 from mattemill.pipeline.stages.thread_map import ThreadMap
 from mattemill.pipeline.storage.location import Location, open_store, split_uri
-from mattemill.pipeline.storage.store import Store
+from mattemill.pipeline.storage.store import Blob, Store
 
 
 class FetchStage:
@@ -34,6 +35,7 @@ class FetchStage:
         self._config = config
         self._threads = ThreadMap(config.fetch_threads, "fetch")
         self._stores: dict[Location, Store] = {}
+        keep_freed_memory()
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         """Fetch a batch; one `Done` with a Photo or one `Failed` an item, in order."""
@@ -42,7 +44,8 @@ class FetchStage:
     def _fetch(self, ref: ImageRef) -> StageResult:
         start = time.perf_counter()
         limit = self._config.max_file_bytes
-        facts = Facts(encoded_bytes=ref.size, etag=ref.etag)
+        blob: Blob | None = None
+        header: Header | None = None
         try:
             if ref.size is not None and ref.size > limit:
                 raise ImageError(
@@ -50,30 +53,27 @@ class FetchStage:
                 )
             location, key = split_uri(ref.uri)
             blob = self._store(location).get(key, etag=ref.etag, max_bytes=limit)
-            facts = Facts(encoded_bytes=len(blob.data), etag=blob.etag)
             if ref.size is not None and ref.size != len(blob.data):
                 raise ImageError(
                     Reason.CHANGED_WHILE_READING, f"listed with {ref.size} bytes, read with {len(blob.data)}"
                 )
             header = read_header(blob.data)
-            width, height = header.shown_size
-            facts = Facts(
-                width=width, height=height, format=header.format, encoded_bytes=len(blob.data), etag=blob.etag
-            )
             check_limits(header, len(blob.data), self._config.max_pixels, limit)
         except (ImageError, StoreError) as error:
-            took = Facts(seconds={self.name: time.perf_counter() - start})
-            return Failed(Failure(error.reason, self.name, str(error), facts=facts.merged(took)))
+            return Failed(Failure(error.reason, self.name, str(error), facts=self._facts(ref, blob, header, start)))
         photo = Photo(ref, header, np.frombuffer(blob.data, np.uint8))
-        facts = Facts(
+        return Done(photo, self._facts(ref, blob, header, start), held_bytes=header.decoded_bytes)
+
+    def _facts(self, ref: ImageRef, blob: Blob | None, header: Header | None, start: float) -> Facts:
+        width, height = header.shown_size if header is not None else (None, None)
+        return Facts(
             width=width,
             height=height,
-            format=header.format,
-            encoded_bytes=len(blob.data),
-            etag=blob.etag,
+            format=header.format if header is not None else None,
+            encoded_bytes=len(blob.data) if blob is not None else ref.size,
+            etag=blob.etag if blob is not None else None,
             seconds={self.name: time.perf_counter() - start},
         )
-        return Done(photo, facts, held_bytes=header.decoded_bytes)
 
     def _store(self, location: Location) -> Store:
         store = self._stores.get(location)

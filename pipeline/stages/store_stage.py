@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from mattemill.pipeline.allocator import keep_freed_memory
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import ImageError, StoreError
 from mattemill.pipeline.images.encode import CONTENT_TYPES, encode
@@ -17,6 +18,7 @@ from mattemill.pipeline.stages.messages import Cut, Stored
 from mattemill.pipeline.stages.stage import Done, Failed, StageResult
 from mattemill.pipeline.stages.thread_map import ThreadMap
 from mattemill.pipeline.storage.location import Location, open_store
+from mattemill.pipeline.storage.store import SoonDurable
 
 
 class StoreStage:
@@ -34,11 +36,21 @@ class StoreStage:
         self._format = config.format
         self._sink = Location.parse(sink)
         self._store = open_store(self._sink, config)
+        self._soon = self._store if isinstance(self._store, SoonDurable) else None
         self._threads = ThreadMap(config.fetch_threads, "store")
+        keep_freed_memory()
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         """Write a batch; one `Done` with a Stored or one `Failed` an item, in order."""
-        return self._threads(self._write, items)
+        results = self._threads(self._write, items)
+        if self._soon is not None:
+            start = time.perf_counter()
+            try:
+                self._soon.flush()
+            except StoreError as error:
+                failure = Failure(Reason.STORE_FAILED, self.name, str(error), facts=self._took(start))
+                return [Failed(failure) if isinstance(result, Done) else result for result in results]
+        return results
 
     def _write(self, item: tuple[Any, ...]) -> StageResult:
         start = time.perf_counter()
@@ -47,7 +59,10 @@ class StoreStage:
         try:
             data = encode(cut.pixels, self._format)
             key = self._sink.key(output_key(ref.key, self._format))
-            self._store.put(key, data, content_type=CONTENT_TYPES[self._format])
+            if self._soon is not None:
+                self._soon.put_soon(key, data, content_type=CONTENT_TYPES[self._format])
+            else:
+                self._store.put(key, data, content_type=CONTENT_TYPES[self._format])
         except ImageError as error:
             return Failed(Failure(error.reason, self.name, error.message, facts=self._took(start)))
         except StoreError as error:

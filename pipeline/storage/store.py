@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +59,14 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
+
+
+@runtime_checkable
+class SoonDurable(Protocol):
+    """A store that can make many writes durable at once, for less than one by one: `FolderStore`."""
+
+    def put_soon(self, key: str, data: bytes, *, content_type: str) -> None:
+        """As `Store.put`, whole and visible at once, but only after `flush` sure to survive a power cut."""
+
+    def flush(self) -> None:
+        """Everything that was put before this call is on disk when it returns. Raises StoreUnavailableError."""
