@@ -28,23 +28,25 @@ def compose_over(
     foreground: uint8 (H, W, 3). alpha: float32 (H, W) in 0..1, or uint8 (H, W), which counts as value / 255.
     background: uint8 (H, W, 3), or one colour (3,). Porter and Duff's 'over', 1984.
     """
-    if alpha.dtype == np.uint8:
-        weight = alpha.astype(np.float32) * np.float32(1 / 255)
-    else:
-        weight = np.clip(np.asarray(alpha, np.float32), 0.0, 1.0)
-    front = np.ascontiguousarray(foreground)
     if background.ndim == 1:
-        back = np.empty_like(front)
-        back[:] = background
+        out = np.empty(foreground.shape, np.uint8)
+        out[:1] = background
+        out[1:] = out[0]  # by whole rows: three bytes at a time is six times as slow
     else:
         if background.shape != foreground.shape:
             raise ValueError(f"background {background.shape} and foreground {foreground.shape} are not of one size")
-        back = np.ascontiguousarray(background)
-    weights = cv2.merge([weight, weight, weight])
-    difference = cv2.multiply(cv2.subtract(front, back, dtype=cv2.CV_32F), weights)
-    mixed = np.asarray(cv2.add(difference, back, dtype=cv2.CV_32F), np.float32)
-    mixed += np.float32(0.5)  # then truncated: halves go up, where OpenCV's own rounding goes to even
-    return mixed.astype(np.uint8)
+        out = np.array(background, np.uint8, order="C")
+    front = np.ascontiguousarray(foreground)
+    full = 255 if alpha.dtype == np.uint8 else 1
+    cv2.copyTo(front, (alpha >= full).view(np.uint8), out)
+    flat = alpha.reshape(-1)
+    mixed = np.flatnonzero((flat > 0) & (flat < full))
+    if mixed.size:  # a few in a hundred: the others are copies
+        weight = (flat.take(mixed).astype(np.float32) * np.float32(1 / full))[:, None]
+        f = front.reshape(-1, 3).take(mixed, axis=0).astype(np.float32)
+        b = out.reshape(-1, 3).take(mixed, axis=0).astype(np.float32)
+        out.reshape(-1, 3)[mixed] = (b + (f - b) * weight + np.float32(0.5)).astype(np.uint8)
+    return out
 
 
 def alpha_bytes(alpha: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
