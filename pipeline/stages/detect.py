@@ -24,7 +24,7 @@ from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
 from mattemill.pipeline.stages.messages import Box, Detection
 from mattemill.pipeline.stages.stage import Done, StageResult
 
-_PART_LEVEL = 0.5  # of the normalised map: what belongs to a part
+_PART_LEVEL = 0.3  # of the normalised map: what belongs to a part; lower than 0.5, as a limb cut off is lost for good
 _SUBSTANTIAL = 0.05  # share of the mass of all parts: a shoe of a pair has half, a handle a tenth, dust less
 _LEAST_AREA = 1e-3  # share of the frame at or above the raw threshold; under it there is nothing to cut out
 _COCO_HOLDS = 0.6  # share of a part's saliency that a COCO box must hold to be believed

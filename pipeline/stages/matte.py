@@ -19,7 +19,7 @@ from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.images.header import check_limits, read_header
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Alpha, Photo, Rgb
-from mattemill.pipeline.quality import mask_figures, quality
+from mattemill.pipeline.quality import confidence, mask_figures
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
 from mattemill.pipeline.stages.messages import CropMask, Cut, Detection
@@ -46,7 +46,7 @@ class MatteMaker:
         """
         height, width = image.shape[:2]
         figures = mask_figures(masks, (height, width))
-        figures["confidence"] = quality(figures)
+        figures["confidence"] = confidence(figures)
         # What lies outside every window stays 0: the network sees other things there, too.
         soft = paste_masks([(one.mask, one.window) for one in masks], (height, width))
         if figures["confidence"] < self._threshold:

@@ -17,6 +17,7 @@ from mattemill.pipeline.models.load import LOCALISER, load_saliency
 from mattemill.pipeline.models.saliency import SaliencyNetwork
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo, Rgb
+from mattemill.pipeline.quality import softness
 from mattemill.pipeline.stages.each import Steps, run_each
 from mattemill.pipeline.stages.messages import CropMask, Detection
 from mattemill.pipeline.stages.stage import Done, StageResult
@@ -27,9 +28,12 @@ _NEARLY_ALL = 0.80  # of the frame: from here on a crop shows the network nothin
 class Segmenter:
     """Crops around a subject, with margin, through the segmentation network.
 
-    margin: of the box's longer side, on each side. localiser: the network whose full-frame map detection brings along;
-    when it is the segmenting network too and the crop is nearly the whole frame, that map is the mask and no second
-    pass is made (fact `saliency_reused` = 1).
+    margin: of the box's longer side, on each side. localiser: the network whose full-frame map detection brings along.
+    When that is the segmenting network too, there are two looks at the subject, full frame and crop, and the surer one
+    (fewer pixels between in and out) is taken: a bad crop is found out, and a good one keeps its finer edges. u2netp,
+    mean IoU of full frame, crop, the surer one: products .759 .909 .909, animals .929 .876 .928, portraits .907 .881
+    .909, all 118 photographs .744 .758 .757. When the crop is nearly the whole frame besides, no second pass is made
+    (fact `saliency_reused` = 1): there it gained nothing.
     """
 
     def __init__(self, network: SaliencyNetwork, *, margin: float, localiser: str) -> None:
@@ -53,8 +57,13 @@ class Segmenter:
             return CropMask((0, 0, shape[1], shape[0]), saliency), {"crop_share": share, "saliency_reused": 1.0}
         found = self._network(crop(image(), window))
         scores = {"crop_share": share, "saliency_reused": 0.0, "crop_peak": found.peak}
-        if saliency is not None:
-            scores["agreement"] = agreement(saliency, found.mask, window, shape)
+        if saliency is None:
+            return CropMask(window, found.mask), scores
+        full_frame = on_crop(saliency, window, shape, found.mask.shape)
+        scores["agreement"] = agreement(full_frame, found.mask)
+        if self._same_network and softness(full_frame) < softness(found.mask):
+            scores["saliency_reused"] = 1.0
+            return CropMask(window, full_frame), scores
         return CropMask(window, found.mask), scores
 
 
@@ -82,20 +91,34 @@ def make_segmenter(config: JobConfig, network: SaliencyNetwork) -> Segmenter:
     return Segmenter(network, margin=config.crop_margin, localiser=LOCALISER)
 
 
-def agreement(
+def on_crop(
     saliency: npt.NDArray[np.uint8],
-    mask: npt.NDArray[np.uint8],
     window: tuple[int, int, int, int],
     shape: tuple[int, int],
-) -> float:
-    """How alike the network sees the subject in the full frame and in the crop: soft IoU in 0..1.
+    size: tuple[int, ...],
+) -> npt.NDArray[np.uint8]:
+    """The full-frame map as seen through a crop: uint8 of `size` = (h, w), linearly interpolated.
 
-    sum(min) / sum(max) of the two maps inside the window (Ruzicka's similarity).
+    saliency: uint8 (h', w') over the whole photograph of `shape` = (H, W). window: of the crop.
     """
-    rows, columns = saliency.shape
-    x0, x1 = window[0] * columns // shape[1], -(-window[2] * columns // shape[1])
-    y0, y1 = window[1] * rows // shape[0], -(-window[3] * rows // shape[0])
-    inside = np.ascontiguousarray(saliency[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)])
-    other = cv2.resize(mask, (inside.shape[1], inside.shape[0]), interpolation=cv2.INTER_AREA)
-    largest = float(np.maximum(inside, other).sum())
-    return float(np.minimum(inside, other).sum()) / largest if largest else 0.0
+    x0, y0, x1, y1 = window
+    across, down = saliency.shape[1] / shape[1], saliency.shape[0] / shape[0]  # map pixels a photograph's pixel
+    step_x, step_y = (x1 - x0) * across / size[1], (y1 - y0) * down / size[0]
+    # Pixel centres meet pixel centres: hence the halves.
+    back = np.array(
+        [[step_x, 0, x0 * across + step_x / 2 - 0.5], [0, step_y, y0 * down + step_y / 2 - 0.5]], np.float64
+    )
+    seen = cv2.warpAffine(
+        saliency,
+        back,
+        (size[1], size[0]),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.asarray(seen, np.uint8)
+
+
+def agreement(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> float:
+    """How alike two soft masks of one size are, 0..1: sum of minima over sum of maxima (Ruzicka); 0 for empty ones."""
+    largest = float(np.maximum(one, other).sum())
+    return float(np.minimum(one, other).sum()) / largest if largest else 0.0
