@@ -37,34 +37,44 @@ def guided_filter(
     height, width = target.shape
     if guide.shape[:2] != (height, width):
         raise ValueError(f"guide {guide.shape} and target {target.shape} are not of one size")
-    planes = [_unit(guide)] if guide.ndim == 2 else [_unit(guide[..., channel]) for channel in range(guide.shape[2])]
     values = np.ascontiguousarray(target, np.float32)
-    if subsample == 1:
-        small, small_values = planes, values
-    else:
-        size = (max(1, -(-width // subsample)), max(1, -(-height // subsample)))
-        small = [_resize(plane, size, cv2.INTER_AREA) for plane in planes]
-        small_values = _resize(values, size, cv2.INTER_AREA)
+    # Reduced first and then made float: a quarter of the work on bytes, a sixteenth on floats.
+    size = (max(1, -(-width // subsample)), max(1, -(-height // subsample)))
+    small, small_values = (guide, values) if subsample == 1 else (_reduce(guide, size), _reduce(values, size))
+    planes = [small] if guide.ndim == 2 else [small[..., channel] for channel in range(guide.shape[2])]
     reach = max(0, round(radius / subsample))
-    slopes, offset = _coefficients(small, small_values, reach, eps)
-    if subsample > 1:
-        slopes = [_resize(slope, (width, height), cv2.INTER_LINEAR) for slope in slopes]
-        offset = _resize(offset, (width, height), cv2.INTER_LINEAR)
-    out = offset
-    for slope, plane in zip(slopes, planes, strict=True):
-        cv2.accumulateProduct(slope, plane, out)
+    slopes, offset = _coefficients([_unit(plane) for plane in planes], small_values, reach, eps)
+    size = (width, height)
+    scale = np.float32(1 / 255) if guide.dtype == np.uint8 else np.float32(1)
+    # `_unit` is undone at the small size, so that the guide is taken as it is at the full one.
+    for slope in slopes:
+        offset -= np.float32(0.5) * slope
+    out = _enlarge(offset, size)
+    for slope, plane in zip(slopes, [guide] if guide.ndim == 2 else cv2.split(guide), strict=True):
+        steep = _enlarge(slope * scale, size)
+        steep *= np.asarray(plane, np.float32)
+        out += steep
     return out
 
 
-def _unit(plane: npt.NDArray[Any]) -> Plane:
-    # Around 0, so that the variance, a difference of squares, keeps its digits in float32.
-    if plane.dtype == np.uint8:
-        return (plane.astype(np.float32) - np.float32(127.5)) * np.float32(1 / 255)
-    return np.asarray(plane, np.float32) - np.float32(0.5)
+def _unit(guide: npt.NDArray[Any]) -> Plane:
+    """As float32, contiguous, around 0: so the variance, a difference of squares, keeps its digits."""
+    if guide.dtype != np.uint8:
+        return np.asarray(guide, np.float32) - np.float32(0.5)
+    out = np.multiply(guide, np.float32(1 / 255), dtype=np.float32)
+    out -= np.float32(0.5)
+    return np.asarray(out, np.float32)
 
 
-def _resize(plane: Plane, size: tuple[int, int], interpolation: int) -> Plane:
-    return np.asarray(cv2.resize(plane, size, interpolation=interpolation), np.float32)
+def _reduce(plane: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    small = np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_AREA))
+    return small.reshape(size[1], size[0], *plane.shape[2:])
+
+
+def _enlarge(plane: Plane, size: tuple[int, int]) -> Plane:
+    if plane.shape == size[::-1]:
+        return plane
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.float32)
 
 
 def _coefficients(guide: list[Plane], target: Plane, reach: int, eps: float) -> tuple[list[Plane], Plane]:
