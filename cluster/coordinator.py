@@ -10,7 +10,7 @@ raises.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import count
 from typing import Any
 
@@ -27,14 +27,15 @@ from mattemill.cluster.actions import (
     ShardClosed,
     StartWorker,
 )
+from mattemill.cluster.admission import Admission
 from mattemill.cluster.calibration import Calibration
 from mattemill.cluster.errors import BrokenStageError, FinishedTwiceError
+from mattemill.cluster.faults import Again, Verdict, after_exception, after_loss
 from mattemill.cluster.gate import Gate
 from mattemill.cluster.images import Image, Item, OpenShard, Payload, Slot, join_facts
 from mattemill.cluster.pool import StagePool, Worker
 from mattemill.cluster.stock import Stock
 from mattemill.pipeline.outcome import Facts, Failure, Matte, Outcome
-from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.shard import Shard
 
@@ -61,9 +62,9 @@ class Coordinator:
         self._source_done = False
         self._now = now
         self._order = tuple(self.pools.values())
-        self._unadmitted: deque[tuple[ImageRef, OpenShard]] = deque()
         self._open: dict[str, OpenShard] = {}
         self._stock = Stock(fetch_batch, widest=max(stage.workers for stage in plan.stages[1:]))
+        self._admission = Admission(self.gate, self._stock)
         self._calls: dict[int, Call] = {}
         self._call_ids = count(1)
         self._worker_ids = count(1)
@@ -81,7 +82,7 @@ class Coordinator:
         if len({ref.key for ref in shard.refs}) != len(shard.refs):
             raise ValueError(f"shard {shard.id} holds the same key twice; the source must list each key once")
         home = self._open[shard.id] = OpenShard(shard)
-        self._unadmitted.extend((ref, home) for ref in shard.refs)
+        self._admission.offer(home)
         self.offered += len(shard.refs)
         if not shard.refs:
             self._close(home)
@@ -162,10 +163,14 @@ class Coordinator:
             if fault is Fault.LOST:
                 for image in {id(item.image): item.image for item in call.items if not item.stale}.values():
                     self._fetch_again(image, message)
-            elif len(call.items) == 1:
-                self._raised_alone(pool, call, message)
-            else:
-                pool.again.extend(_halves(call.items))
+                return
+            self._carry_out(pool, after_exception(call, message))
+            if len(call.items) == 1:
+                pool.raises += 1
+                if pool.raises >= self.plan.raises:
+                    raise BrokenStageError(
+                        f"stage {call.stage} failed on {pool.raises} images in a row, lastly with: {message}"
+                    )
             return
         worker = pool.remove(call.worker)
         if worker is None:
@@ -197,7 +202,7 @@ class Coordinator:
     def drain(self) -> None:
         """Admit nothing more; what is in flight goes on."""
         self.draining = True
-        self._unadmitted.clear()
+        self._admission.clear()
 
     def resize(self, workers: Mapping[str, int]) -> None:
         """Aim for these many workers: more are started at once, surplus ones end when they are idle."""
@@ -213,7 +218,7 @@ class Coordinator:
         """What to do now, in order; empties itself."""
         self._admit()
         before_empty = self._source_done or self.draining
-        before_empty = before_empty and not self._unadmitted
+        before_empty = before_empty and not self._admission
         for pool in self._order:
             self._dispatch(pool, before_empty)
             before_empty = before_empty and pool.empty
@@ -223,7 +228,7 @@ class Coordinator:
     @property
     def wants_shards(self) -> bool:
         """Whether another shard should be offered, so that admission never waits for the source."""
-        return not self.draining and len(self._unadmitted) < self._stock.limit
+        return not self.draining and self._admission.wants_more
 
     @property
     def in_flight(self) -> int:
@@ -289,25 +294,10 @@ class Coordinator:
     # ---- the way of an image ----
 
     def _admit(self) -> None:
-        if self.draining or not self._unadmitted:
-            return
-        fetch = self._order[0]
-        chunk = self._stock.wants(self.in_flight, fetch.busy_items)
-        if chunk <= 0:
-            return
-        # Credits come back one by one: wait until a good part of a batch fits, or fetches would hold one image each.
-        some = min(chunk, len(self._unadmitted)) * self.gate.estimate(self._unadmitted[0][0].size)
-        if not self.gate.room(min(some, self.gate.capacity // 4)):
-            return
-        while chunk > 0 and self._unadmitted:
-            ref, home = self._unadmitted[0]
-            permit = self.gate.try_admit(ref.size)
-            if permit is None:
-                break
-            self._unadmitted.popleft()
-            image = Image(ref, home, permit)
-            self._enqueue(fetch, Item(image, 0, 0), None)
-            chunk -= 1
+        if not self.draining:
+            fetch = self._order[0]
+            for image in self._admission.admit(fetch.busy_items):
+                self._enqueue(fetch, Item(image, 0, 0), None)
 
     def _enqueue(self, pool: StagePool, item: Item, key: int | None) -> None:
         image = item.image
@@ -424,40 +414,15 @@ class Coordinator:
                 f"stage {stage}: {pool.losses} workers were lost in a row without one good call: {message}"
             )
         self.counters.retries += len(calls)
-        for at, call in enumerate(calls):
-            if at > 0 or fault is Fault.EVICTED:
-                pool.again.append(call.items)
-            else:
-                self._blame(pool, call, fault, message)
+        self._carry_out(pool, after_loss(calls, fault, message, self.plan.call_timeout))
         self._start_worker(pool)
 
-    def _blame(self, pool: StagePool, call: Call, fault: Fault, message: str) -> None:
-        items = [item for item in call.items if not item.stale]
-        if len(call.items) > 1:
-            pool.suspects.extend(half for half in _halves(items) if half)
-            return
-        for item in items:
-            item.deaths += 1
-            # Out-of-order actors do not promise which of two calls ran: only an image that was alone is judged.
-            certain = call.solo or call.alone
-            if fault is Fault.TIMED_OUT and certain:
-                text = f"stage {call.stage} took longer than call_timeout = {self.plan.call_timeout:g} s for it alone"
-                self.finish(item.image, Failure(Reason.TIMED_OUT, call.stage, text))
-            elif item.deaths >= 2 and call.solo:
-                reason = Reason.INTERNAL_ERROR if fault is Fault.SICK else Reason.WORKER_DIED
-                self.finish(item.image, Failure(reason, call.stage, message))
-            else:
-                pool.suspects.append([item])
-
-    def _raised_alone(self, pool: StagePool, call: Call, message: str) -> None:
-        for item in call.items:
-            if not item.stale:
-                self.finish(item.image, Failure(Reason.INTERNAL_ERROR, call.stage, message))
-                pool.raises += 1
-        if pool.raises >= self.plan.raises:
-            raise BrokenStageError(
-                f"stage {call.stage} failed on {pool.raises} images in a row, lastly with: {message}"
-            )
+    def _carry_out(self, pool: StagePool, verdicts: Iterable[Verdict]) -> None:
+        for verdict in verdicts:
+            if isinstance(verdict, Again):
+                (pool.suspects if verdict.solo else pool.again).append(verdict.items)
+            elif not verdict.item.stale:
+                self.finish(verdict.item.image, verdict.failure)
 
     def _fetch_again(self, image: Image, message: str) -> None:
         image.lost += 1
@@ -472,13 +437,6 @@ class Coordinator:
             self._stock.held -= 1
         fetch = self._order[0]
         self._enqueue(fetch, self._item(image, fetch), None)
-
-
-def _halves(items: list[Item]) -> list[list[Item]]:
-    if len(items) < 2:
-        return [items]
-    middle = (len(items) + 1) // 2
-    return [items[:middle], items[middle:]]
 
 
 def _size_class(image: Image) -> int:

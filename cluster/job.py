@@ -235,12 +235,15 @@ def _run_on_ray(
     from mattemill.cluster.ray_start import ray_running, spilled_bytes
 
     config, layout = job.config, job.layout
-    with ray_running(config.ray_address, workers=layout.workers, gpus=layout.gpus, store_bytes=layout.store_bytes):
+    with ray_running(
+        config.ray_address, workers=layout.workers, gpus=layout.gpus, store_bytes=layout.store_bytes
+    ) as store:
         clocked.phase("ray")
         # Imported here: Ray costs a second, which a job without work saves, and reads its environment when imported.
         from mattemill.cluster.cell import Cell
         from mattemill.cluster.main_loop import MainLoop
 
+        layout = lay_out(config, layout.device, layout.gpus, store)
         cell = Cell(layout.plan, config, str(job.sink), module=stages, gpu_shares=layout.gpu_shares)
         cells.append(cell)
         loop = MainLoop(

@@ -35,8 +35,11 @@ class Layout:
         return sum(stage.workers for stage in self.plan.stages)
 
 
-def lay_out(config: JobConfig, device: str, gpus: int) -> Layout:
-    """A layout from the settings and first guesses; `resized` replaces the guesses by what was measured."""
+def lay_out(config: JobConfig, device: str, gpus: int, store_bytes: int = 0) -> Layout:
+    """A layout from the settings and first guesses; `resized` replaces the guesses by what was measured.
+
+    store_bytes: of the object store that is there; 0 = follows the settings.
+    """
     cores = usable_cores(config.cpus)
     placement = config.placement
     if placement == "auto":
@@ -44,7 +47,7 @@ def lay_out(config: JobConfig, device: str, gpus: int) -> Layout:
     names = SPLIT if placement == "split" else FUSED
     seconds = {name: FIRST_GUESS[name] for name in names}
     sizing = _solve(config, seconds, _FIRST_BUSY, cores, gpus)
-    store = object_store_bytes(config.memory_bytes)
+    store = store_bytes or object_store_bytes(config.memory_bytes)
     gate = gate_bytes(config.in_flight_bytes, store)
     plan = CellPlan(
         stages=tuple(

@@ -122,6 +122,8 @@ class StagePool:
             return None  # let a worker run empty for it
         if not self._idle and not self._room:
             return None
+        if not self._idle and flush and seconds * size > _WORTH_SHARING:
+            return None  # the last calls go to whoever is free first, not behind one that runs
         while self.again:
             items = [item for item in self.again.popleft() if not item.stale]
             if items:

@@ -51,9 +51,10 @@ def local_environment() -> dict[str, str]:
 
 def _mode_of_imported_ray() -> str:
     """Ray's core reads the mode when it is imported, and its servers must be told the same."""
-    from ray._raylet import AuthenticationMode, get_authentication_mode
+    import ray._raylet
 
-    return "token" if get_authentication_mode() == AuthenticationMode.TOKEN else "disabled"
+    core: Any = ray._raylet
+    return "token" if core.get_authentication_mode() == core.AuthenticationMode.TOKEN else "disabled"
 
 
 _token: str | None = None
@@ -68,22 +69,24 @@ def _own_token() -> str:
 
 
 @contextmanager
-def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: int) -> Iterator[None]:
-    """Ray is connected inside; shut down after (a cluster that was there stays).
+def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: int) -> Iterator[int]:
+    """Ray is connected inside; shut down after (a cluster that was there stays, and so does a Ray of this process).
 
     address: of a running cluster; None starts one on this machine. workers: processes that the job will need, started
-    ahead. gpus: of this machine that may be used. store_bytes: of the object store.
+    ahead. gpus: of this machine that may be used. store_bytes: of the object store. Gives the bytes of the smallest
+    object store that there really is.
     Raises RayStartError. Signal handlers are left as they were: Ray installs one for SIGTERM that would end the job
     without draining it.
     """
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        yield _smallest_store(store_bytes)
+        return
     # Left in the environment after the start: the C++ core and later workers read it too.
     if address is None:
         os.environ.update(local_environment())
     import ray
 
     handlers = _signal_handlers()
-    if ray.is_initialized():
-        raise RayStartError("Ray is initialised in this process already; call ray.shutdown() before running a job")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if address is None:
         options |= {
@@ -104,10 +107,18 @@ def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: in
             raise RayStartError(f"Ray could not be started {where}: {type(error).__name__}: {error}") from error
         finally:
             _restore(handlers)
-        yield
+        yield _smallest_store(store_bytes)
     finally:
         ray.shutdown()
         _restore(handlers)
+
+
+def _smallest_store(wanted: int) -> int:
+    import ray
+
+    api: Any = ray
+    sizes = [int(node.get("Resources", {}).get("object_store_memory", 0)) for node in api.nodes() if node["Alive"]]
+    return min([wanted, *(size for size in sizes if size > 0)])
 
 
 def spilled_bytes(address: str | None) -> int:
