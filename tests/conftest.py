@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from mattemill.pipeline.models.fetch import fetch_model
 from mattemill.pipeline.storage.embedded_server import EmbeddedS3
 
 _numbers = itertools.count()
@@ -36,14 +37,6 @@ def s3(s3_server: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> EmbeddedS3:
 
 
 @pytest.fixture
-def bucket(s3: EmbeddedS3) -> str:
-    """The name of a fresh, empty bucket on the embedded server."""
-    name = f"test-{os.getpid()}-{next(_numbers)}"
-    s3.make_bucket(name)
-    return name
-
-
-@pytest.fixture
 def s3_client(s3: EmbeddedS3) -> Any:
     """A boto3 client of the embedded server, to arrange and inspect buckets with."""
     import boto3
@@ -52,6 +45,18 @@ def s3_client(s3: EmbeddedS3) -> Any:
         aws_access_key_id=s3.access_key, aws_secret_access_key=s3.secret_key, region_name="us-east-1"
     )
     return session.client("s3", endpoint_url=s3.endpoint_url)
+
+
+@pytest.fixture
+def bucket(s3: EmbeddedS3, s3_client: Any) -> Iterator[str]:
+    """The name of a fresh, empty bucket on the embedded server; removed afterwards, each one takes volumes of it."""
+    name = f"test-{os.getpid()}-{next(_numbers)}"
+    s3.make_bucket(name)
+    yield name
+    for page in s3_client.get_paginator("list_objects_v2").paginate(Bucket=name):
+        for item in page.get("Contents", ()):
+            s3_client.delete_object(Bucket=name, Key=item["Key"])
+    s3_client.delete_bucket(Bucket=name)
 
 
 def _shared(*parts: str) -> Path:
@@ -77,3 +82,15 @@ def evaldata() -> Path:
 def shared_models() -> Path:
     """`../shared/models`; the test skips where it is not."""
     return _shared("models")
+
+
+@pytest.fixture(scope="session")
+def u2netp() -> Path:
+    """The real default network, in the model cache (fetched by its card when it is not there yet)."""
+    return fetch_model("u2netp")
+
+
+@pytest.fixture(scope="session")
+def sample_photos() -> Path:
+    """The folder of the sample photographs that the repository ships."""
+    return Path(__file__).resolve().parent / "samples" / "photos"
