@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -106,7 +107,7 @@ def _commit() -> str:
 
 
 class CoreSeconds:
-    """Core seconds by kind of process while a `with` block runs: who has used the cores.
+    """Core seconds by kind of process while a `with` block runs: who has used the cores, and when.
 
     Looks at this process and all its descendants twice a second, because workers are gone when a job ends; what a
     process does in its last half second is missed. Linux only.
@@ -114,16 +115,13 @@ class CoreSeconds:
 
     def __init__(self, every: float = 0.5) -> None:
         self._every = every
-        self._first: dict[int, float] = {}
-        self._last: dict[int, float] = {}
         self._kind: dict[int, str] = {}
+        self._looks: list[tuple[float, dict[int, float]]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> CoreSeconds:
-        for pid, kind, seconds in _processes(os.getpid()):
-            self._first[pid] = seconds
-            self._kind[pid] = kind
+        self._look()
         self._thread.start()
         return self
 
@@ -132,19 +130,34 @@ class CoreSeconds:
         self._thread.join()
 
     def _watch(self) -> None:
-        while True:
-            for pid, kind, seconds in _processes(os.getpid()):
-                self._last[pid] = seconds
-                self._kind[pid] = kind
-            if self._stop.wait(self._every):
-                return
+        while not self._stop.wait(self._every):
+            self._look()
 
-    def by_kind(self) -> dict[str, float]:
-        """Core seconds by kind of process, most first."""
+    def _look(self) -> None:
+        seconds = {}
+        for pid, kind, used in _processes(os.getpid()):
+            seconds[pid] = used
+            self._kind[pid] = kind
+        self._looks.append((time.monotonic(), seconds))
+
+    def by_kind(
+        self, began: float = 0.0, ended: float = float("inf"), names: Mapping[int, str] | None = None
+    ) -> dict[str, float]:
+        """Core seconds by kind of process, most first, between two moments of `time.monotonic()`.
+
+        names: what to call single processes, by pid.
+        """
+        looks = [seconds for moment, seconds in self._looks if began <= moment <= ended]
+        first: dict[int, float] = {}
+        last: dict[int, float] = {}
+        for number, seconds in enumerate(looks):
+            for pid, used in seconds.items():
+                first.setdefault(pid, used if number == 0 else 0.0)  # one that comes later has begun at 0
+                last[pid] = used
         total: dict[str, float] = {}
-        for pid, seconds in self._last.items():
-            kind = self._kind[pid]
-            total[kind] = total.get(kind, 0.0) + seconds - self._first.get(pid, 0.0)
+        for pid, used in last.items():
+            kind = (names or {}).get(pid) or self._kind[pid]
+            total[kind] = total.get(kind, 0.0) + used - first[pid]
         return {k: round(v, 2) for k, v in sorted(total.items(), key=lambda item: -item[1]) if v >= 0.05}
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import time
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,18 @@ from photographs import photographs
 from PIL import Image
 
 from mattemill.pipeline.models.fetch import fetch_model
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """passes: a second. core_seconds: that one pass takes, also right while others use the cores."""
+
+    passes: float
+    core_seconds: float
+
+    def mean(self, other: Speed) -> Speed:
+        """Half-way between two measurements."""
+        return Speed((self.passes + other.passes) / 2, (self.core_seconds + other.core_seconds) / 2)
 
 
 def _serve(pipe: Connection, model: str, path: Path) -> None:
@@ -39,11 +52,11 @@ def _serve(pipe: Connection, model: str, path: Path) -> None:
     pipe.send("ready")
     while (seconds := pipe.recv()) is not None:
         passes = 0
-        began = time.perf_counter()
+        began, core_began = time.perf_counter(), time.process_time()
         while (now := time.perf_counter()) - began < seconds:
             engine.run(feed)
             passes += 1
-        pipe.send(passes / (now - began))
+        pipe.send(Speed(passes / (now - began), (time.process_time() - core_began) / passes))
 
 
 class NetworkLimit:
@@ -74,8 +87,9 @@ class NetworkLimit:
         for process in self._processes:
             process.join(10)
 
-    def measure(self, seconds: float = 8.0) -> float:
-        """Passes a second of all processes together, all of them running for `seconds`."""
+    def measure(self, seconds: float = 8.0) -> Speed:
+        """All processes together, all of them running for `seconds`."""
         for pipe in self._pipes:
             pipe.send(seconds)
-        return sum(pipe.recv() for pipe in self._pipes)
+        speeds: list[Speed] = [pipe.recv() for pipe in self._pipes]
+        return Speed(sum(s.passes for s in speeds), sum(s.core_seconds for s in speeds) / len(speeds))

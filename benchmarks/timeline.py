@@ -43,8 +43,16 @@ class Timeline:
         The same number of images is half-way through the stages at both marks, so work in flight neither adds to nor
         takes from it.
         """
-        first, last = round(low * (self.images - 1)), round(high * (self.images - 1))
+        first, last = self._marks(low, high)
         return (last - first) / (self.finished[last] - self.finished[first])
+
+    def steady_part(self, low: float = 0.1, high: float = 0.9) -> tuple[float, float, int]:
+        """The moments of the two marks, and the images between them."""
+        first, last = self._marks(low, high)
+        return self.finished[first], self.finished[last], last - first
+
+    def _marks(self, low: float, high: float) -> tuple[int, int]:
+        return round(low * (self.images - 1)), round(high * (self.images - 1))
 
 
 def of_counts(began: float, ended: float, counts: list[tuple[float, int]]) -> Timeline:
