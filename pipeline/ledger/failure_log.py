@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mattemill.pipeline.ledger.layout import Layout
 from mattemill.pipeline.ledger.outcome_file import CONTENT_TYPE, OutcomeFile, decode, encode
@@ -23,11 +22,14 @@ Partitions = tuple[tuple[str, str], ...]
 
 def project(table: pa.Table, facts: FileFacts, layout: Layout) -> dict[str, bytes]:
     """The failure-log files of one shard: name -> bytes. table: all columns of OUTCOME_SCHEMA."""
-    failures = table.filter(pc.field("outcome") == "failure")
+    rows_of: dict[str, list[int]] = {}
+    for row, reason in enumerate(table.column("reason").to_pylist()):
+        if reason is not None:
+            rows_of.setdefault(reason, []).append(row)
     log_facts = replace(facts, kind="failures")
     files: dict[str, bytes] = {}
-    for reason in sorted(set(failures.column("reason").to_pylist())):
-        rows = failures.filter(pc.field("reason") == reason)
+    for reason, numbers in sorted(rows_of.items()):
+        rows = table.take(pa.array(numbers, type=pa.int64()))
         fingerprint = pa.array([facts.fingerprint] * rows.num_rows, type=pa.string())
         columns = [fingerprint if f.name == "fingerprint" else rows.column(f.name) for f in LOG_SCHEMA]
         name = layout.failure_file(facts.date, reason, facts.fingerprint, facts.shards[0])

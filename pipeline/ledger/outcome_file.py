@@ -143,7 +143,7 @@ def _row(ref: ImageRef, outcome: Outcome, shard: Shard, finished_at: datetime) -
 
 
 def _items(mapping: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return sorted(mapping.items())
+    return list(mapping.items())
 
 
 def _text(message: str) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 
 import pyarrow as pa
@@ -40,6 +41,12 @@ LARGEST = 64 * 2**20
 SMALL = 32 * 2**20
 """Packed files below this size are packed again with what comes next."""
 
+MOST_ROWS = 400_000
+"""Rows in one packed file: they take about 700 bytes each in memory, twice while the file is made, so 600 MB."""
+
+DELETE_THREADS = 16
+"""Concurrent deletions: a job of ten million images leaves 40,000 files to delete."""
+
 ROW_GROUP = 100_000
 """Rows: a reader of a few keys or columns skips the other groups."""
 
@@ -62,7 +69,7 @@ def pack_files(
     """
     _delete(store, inventory, list(inventory.leftovers), before_write)
     inventory.leftovers.clear()
-    keys = [key for key in sorted(inventory.packed) if inventory.sizes[key] < small]
+    keys = [key for key in sorted(inventory.packed) if _is_small(inventory, key, small)]
     keys += [layout.shard_file(fingerprint, shard) for shard in sorted(inventory.shards)]
     for group in _groups(read_files(store, keys, PACKED_SCHEMA), largest):
         if len(group) < 2:
@@ -84,6 +91,7 @@ def pack_files(
         _write_packed(store, key, data, facts)
         inventory.packed[key] = facts
         inventory.sizes[key] = len(data)
+        inventory.rows[key] = table.num_rows
         inventory.next_number += 1
         log.info("packed key=%s files=%d rows=%d bytes=%d", key, len(group), table.num_rows, len(data))
         _delete(store, inventory, [file.name for file in group], before_write)
@@ -117,22 +125,29 @@ def newest_rows(tables: Sequence[pa.Table]) -> pa.Table:
     return table.take(pa.array([newest[key][2] for key in sorted(newest)], type=pa.int64())).combine_chunks()
 
 
+def _is_small(inventory: Inventory, key: str, small: int) -> bool:
+    return inventory.sizes[key] < small and inventory.rows[key] < MOST_ROWS // 2
+
+
 def _groups(files: Iterator[OutcomeFile], largest: int) -> Iterator[list[OutcomeFile]]:
     group: list[OutcomeFile] = []
-    size = 0
+    size = rows = 0
     for file in files:
-        if group and size + file.packed_bytes > largest:
+        full = size + file.packed_bytes > largest or rows + file.table.num_rows > MOST_ROWS
+        if group and full:
             yield group
-            group, size = [], 0
+            group, size, rows = [], 0, 0
         group.append(file)
         size += file.packed_bytes
+        rows += file.table.num_rows
     if group:
         yield group
 
 
 def _delete(store: Store, inventory: Inventory, keys: Sequence[str], before_write: Callable[[], None]) -> None:
-    if keys:
-        before_write()
-    for key in keys:
-        store.delete(key)
-        inventory.sizes.pop(key, None)
+    if not keys:
+        return
+    before_write()
+    with ThreadPoolExecutor(DELETE_THREADS, thread_name_prefix="ledger-delete") as pool:
+        for key, _ in zip(keys, pool.map(store.delete, keys), strict=True):
+            inventory.sizes.pop(key, None)

@@ -34,7 +34,7 @@ class Inventory:
     """The outcome files of a fingerprint.
 
     shards: those that count, by shard id, with the failure-log files that they imply ((date, reason), ...).
-    packed: those that count, by key, with their facts. sizes: bytes by key, of all that count.
+    packed: those that count, by key, with their facts. sizes: bytes by key, of all that count. rows: of packed files.
     leftovers: keys whose rows are in a packed file already: packing was killed before it could delete them.
     next_number: the number of the next packed file.
     """
@@ -42,6 +42,7 @@ class Inventory:
     shards: dict[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     packed: dict[str, FileFacts] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
     next_number: int = 0
 
@@ -142,6 +143,7 @@ def _read_inventory(
             continue
         contained.update(file.facts.shards)
         found.packed[file.name] = file.facts
+        found.rows[file.name] = file.table.num_rows
         take(file)
 
     live: list[str] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -71,18 +72,21 @@ class DyingStore:
         self.writes_left: int | None = None
         self.writes = 0
         self.shard_files: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     def put(self, key: str, data: bytes, *, content_type: str, if_absent: bool = False) -> None:
-        self._breathe()
-        self.store.put(key, data, content_type=content_type, if_absent=if_absent)
-        if "/outcomes/" in key and shard_id_of(key) is not None:
-            self.shard_files[key] = data
-        self._wrote()
+        with self._lock:
+            self._breathe()
+            self.store.put(key, data, content_type=content_type, if_absent=if_absent)
+            if "/outcomes/" in key and shard_id_of(key) is not None:
+                self.shard_files[key] = data
+            self._wrote()
 
     def delete(self, key: str) -> None:
-        self._breathe()
-        self.store.delete(key)
-        self._wrote()
+        with self._lock:
+            self._breathe()
+            self.store.delete(key)
+            self._wrote()
 
     def get(self, key: str, *, etag: str | None = None, max_bytes: int | None = None) -> Blob:
         self._breathe()

@@ -8,6 +8,7 @@ from ledger_case import (
     LAYOUT,
     Clock,
     DyingStore,
+    Killed,
     a_failure,
     a_matte,
     a_ref,
@@ -126,6 +127,34 @@ def test_finishing_twice_changes_nothing(store: Store, clock: Clock) -> None:
         ledger.finish_job()
     run_job(store, clock, some_refs(9))
     assert names(store) == before
+
+
+def test_files_that_a_killed_packing_left_behind_are_skipped_and_deleted_by_the_next_run(clock: Clock) -> None:
+    store = DyingStore(MemoryStore())
+    run_job(store, clock, some_refs(9), every_third_fails, finish=False)
+    ledger = open_ledger(store, clock)
+    store.writes_left = 1
+    with pytest.raises(Killed):
+        ledger.finish_job()
+    store.writes_left = None
+    committed, inventory = read_committed(store, LAYOUT, FINGERPRINT)
+    assert (len(committed), len(inventory.packed), inventory.shards, len(inventory.leftovers)) == (9, 1, {}, 3)
+    run_job(store, clock, some_refs(9))
+    assert len(names(store)) == 1
+    assert_whole(store)
+
+
+def test_a_packed_file_that_a_later_one_contains_is_a_leftover(clock: Clock) -> None:
+    store = DyingStore(MemoryStore())
+    run_job(store, clock, some_refs(6))
+    (old,) = store.list(LAYOUT.outcomes(FINGERPRINT))
+    data = store.get(old.key).data
+    run_job(store, clock, some_refs(9))
+    store.put(old.key, data, content_type="")
+    committed, inventory = read_committed(store, LAYOUT, FINGERPRINT)
+    assert (len(committed), len(inventory.packed), inventory.leftovers) == (9, 1, [old.key])
+    run_job(store, clock, some_refs(9))
+    assert len(names(store)) == 1
 
 
 class Truncates(MemoryStore):
