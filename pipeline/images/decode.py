@@ -17,6 +17,7 @@ from mattemill.pipeline.images.buffers import Data, view_of
 from mattemill.pipeline.images.colour import srgb_transform, to_srgb
 from mattemill.pipeline.images.jpeg_markers import read_markers
 from mattemill.pipeline.images.orientation import apply_orientation
+from mattemill.pipeline.images.tiff_tags import pixels_end, read_directory
 from mattemill.pipeline.photo import Header, Rgb
 from mattemill.pipeline.reasons import Reason
 
@@ -116,6 +117,9 @@ def _decode_pillow(view: memoryview, header: Header) -> Rgb:
 def _is_cut_off(view: memoryview, header: Header, error: Exception) -> bool:
     if header.format == "webp":
         return int.from_bytes(view[4:8], "little") + 8 > len(view)
+    if header.format == "tiff":
+        directory = read_directory(view)
+        return directory is not None and pixels_end(directory) > len(view)
     if header.format == "png":
         return not _png_is_whole(view)
     if header.format == "jpeg":

@@ -184,7 +184,7 @@ def _gif(view: memoryview) -> Header:
 
 def _tiff(view: memoryview) -> Header:
     directory = tiff_tags.read_directory(view)
-    if directory is None:
+    if directory is None or not directory.complete:
         raise _cut_off("TIFF")
     raw = tiff_tags.DNG_VERSION in directory.present or (
         directory.first(tiff_tags.NEW_SUBFILE_TYPE, 0) & 1 and tiff_tags.SUB_IFDS in directory.present

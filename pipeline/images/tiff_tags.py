@@ -11,19 +11,25 @@ from dataclasses import dataclass
 
 NEW_SUBFILE_TYPE, WIDTH, HEIGHT, BITS, PHOTOMETRIC = 254, 256, 257, 258, 262
 ORIENTATION, SAMPLES, SUB_IFDS, SAMPLE_FORMAT, ICC_PROFILE, DNG_VERSION = 274, 277, 330, 339, 34675, 50706
+STRIP_OFFSETS, STRIP_BYTES, TILE_OFFSETS, TILE_BYTES = 273, 279, 324, 325
 
 _SIZES = {1: 1, 3: 2, 4: 4, 13: 4, 16: 8, 18: 8}
 _CODES = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _MOST_DIRECTORIES = 4096
+_MOST_VALUES = 65536
 
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """The integer tags of a file's first directory, and how many directories the file has."""
+    """The integer tags of a file's first directory, and how many directories the file has.
+
+    tags: values by tag. present: tags of any type. complete: False when a tag's values lie beyond the end of the file.
+    """
 
     tags: dict[int, tuple[int, ...]]
     present: frozenset[int]
     count: int
+    complete: bool
 
     def first(self, tag: int, default: int) -> int:
         """The first value of a tag, or the default."""
@@ -37,6 +43,16 @@ def read_directory(view: memoryview) -> Directory | None:
         return _read(view)
     except struct.error:
         return None
+
+
+def pixels_end(directory: Directory) -> int:
+    """The position after the last byte of the first picture's strips or tiles; 0 when there are none."""
+    ends = [0]
+    for offsets, sizes in ((STRIP_OFFSETS, STRIP_BYTES), (TILE_OFFSETS, TILE_BYTES)):
+        ends += [
+            at + size for at, size in zip(directory.tags.get(offsets, ()), directory.tags.get(sizes, ()), strict=False)
+        ]
+    return max(ends)
 
 
 def exif_orientation(view: memoryview) -> int:
@@ -62,7 +78,7 @@ def _read(view: memoryview) -> Directory | None:
     offset: int = struct.unpack_from(order + offset_code, view, 8 if big else 4)[0]
     tags: dict[int, tuple[int, ...]] = {}
     present: set[int] = set()
-    count, seen = 0, set()
+    count, seen, complete = 0, set(), True
     while offset and offset not in seen and count < _MOST_DIRECTORIES:
         seen.add(offset)
         try:
@@ -78,13 +94,14 @@ def _read(view: memoryview) -> Directory | None:
                 tag, kind, length = entry.unpack_from(view, at)
                 present.add(tag)
                 size = _SIZES.get(kind)
-                if size is not None and 0 < length <= 64:
+                if size is not None and 0 < length <= _MOST_VALUES:
                     start = at + entry.size
                     if size * length > inline:
                         start = struct.unpack_from(order + offset_code, view, start)[0]
+                    complete = complete and start + size * length <= len(view)
                     if start + size * length <= len(view):
                         tags[tag] = struct.unpack_from(f"{order}{length}{_CODES[kind]}", view, start)
                 at += entry.size + inline
         count += 1
         offset = following
-    return Directory(tags, frozenset(present), count) if count else None
+    return Directory(tags, frozenset(present), count, complete) if count else None
