@@ -14,6 +14,7 @@ from mattemill.pipeline.models.fetch import fetch_model
 from mattemill.pipeline.storage.embedded_server import EmbeddedS3
 
 _numbers = itertools.count()
+_free_buckets: list[str] = []
 
 
 @pytest.fixture(scope="session")
@@ -49,14 +50,19 @@ def s3_client(s3: EmbeddedS3) -> Any:
 
 @pytest.fixture
 def bucket(s3: EmbeddedS3, s3_client: Any) -> Iterator[str]:
-    """The name of a fresh, empty bucket on the embedded server; removed afterwards, each one takes volumes of it."""
-    name = f"test-{os.getpid()}-{next(_numbers)}"
-    s3.make_bucket(name)
+    """The name of an empty bucket on the embedded server; emptied and used again, since making one takes seconds."""
+    if _free_buckets:
+        name = _free_buckets.pop()
+    else:
+        name = f"test-{os.getpid()}-{next(_numbers)}"
+        s3.make_bucket(name)
     yield name
     for page in s3_client.get_paginator("list_objects_v2").paginate(Bucket=name):
-        for item in page.get("Contents", ()):
-            s3_client.delete_object(Bucket=name, Key=item["Key"])
-    s3_client.delete_bucket(Bucket=name)
+        found = [{"Key": item["Key"]} for item in page.get("Contents", ())]
+        if found:
+            s3_client.delete_objects(Bucket=name, Delete={"Objects": found})
+    if not s3_client.list_objects_v2(Bucket=name).get("KeyCount"):
+        _free_buckets.append(name)
 
 
 def _shared(*parts: str) -> Path:

@@ -16,19 +16,20 @@ from obstore.store import S3Store as ObstoreS3
 from mattemill.pipeline.errors import (
     ChangedObjectError,
     ForbiddenError,
-    MissingObjectError,
     ObjectTooLargeError,
     StoreError,
 )
 from mattemill.pipeline.storage.integrity import BodyCheck
 from mattemill.pipeline.storage.retry import TransientError, retried
-from mattemill.pipeline.storage.s3_client import HOW_CREDENTIALS_ARE_FOUND, s3_session
+from mattemill.pipeline.storage.s3_client import HOW_CREDENTIALS_ARE_FOUND, meaning_of_answer, s3_session
 from mattemill.pipeline.storage.s3_store import S3Store
 from mattemill.pipeline.storage.store import Blob, Entry
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
-_PERMANENT_STATUS = re.compile(r"status(?: code)?:? (4\d\d)|HTTP status client error \((4\d\d)")
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>(\w+)</Code>")
+_MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 
 
 class FastS3Store:
@@ -97,19 +98,23 @@ class FastS3Store:
 
     def _meaning(self, error: Exception, what: str) -> StoreError | TransientError:
         text = " ".join(str(error).split("\n\nDebug source:")[0].split())
-        if isinstance(error, exceptions.NotFoundError | FileNotFoundError):
-            if "NoSuchBucket" in text:
-                return MissingObjectError(f"{what}: there is no such bucket at {self._slow.endpoint}")
-            return MissingObjectError(f"{what}: 404 Not Found")
-        if isinstance(error, exceptions.PermissionDeniedError | exceptions.UnauthenticatedError):
-            return ForbiddenError(f"{what}: {text}; {HOW_CREDENTIALS_ARE_FOUND}")
-        if isinstance(error, exceptions.PreconditionError):
-            return ChangedObjectError(f"{what}: {text}")
-        if found := _PERMANENT_STATUS.search(text):
-            status = int(found[1] or found[2])
-            if status not in (408, 409, 429):
-                return StoreError(f"{what}: {text}")
+        code, message = _CODE.search(text), _MESSAGE.search(text)
+        said = (code[1] if code else "", message[1] if message else "", what, self._slow.endpoint)
+        if found := _STATUS.search(text):
+            return meaning_of_answer(int(found[1]), *said)
+        for kind, status in _STATUS_OF.items():
+            if isinstance(error, kind):
+                return meaning_of_answer(status, *said)
         return TransientError(f"{self._slow.endpoint}: {text}")
+
+
+_STATUS_OF: dict[type[Exception], int] = {
+    exceptions.NotFoundError: 404,
+    FileNotFoundError: 404,
+    exceptions.PermissionDeniedError: 403,
+    exceptions.UnauthenticatedError: 401,
+    exceptions.PreconditionError: 412,
+}
 
 
 def _is_plain(key: str) -> bool:

@@ -163,10 +163,14 @@ def meaning(error: Exception, what: str, endpoint: str) -> StoreError | Transien
 
 def _meaning_of_answer(error: ClientError, what: str, endpoint: str) -> StoreError | TransientError:
     details = error.response.get("Error", {})
-    code, text = str(details.get("Code", "")), str(details.get("Message", ""))
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    said = f"{status} {code}{': ' + text if text else ''}" if code != str(status) else f"{status} {text}".rstrip()
-    if code in _TRANSIENT_CODES or status >= 500 or status == 429:
+    return meaning_of_answer(status, str(details.get("Code", "")), str(details.get("Message", "")), what, endpoint)
+
+
+def meaning_of_answer(status: int, code: str, text: str, what: str, endpoint: str) -> StoreError | TransientError:
+    """The error of ours that an S3 error answer amounts to. code: S3's, or '' where the answer had no body."""
+    said = " ".join(part for part in (str(status), code if code != str(status) else "", text) if part)
+    if code in _TRANSIENT_CODES or status >= 500 or status in (408, 429):
         return TransientError(f"{endpoint} answered {said}")
     if code == "NoSuchBucket":
         return MissingObjectError(f"{what}: there is no such bucket at {endpoint}; make it or check the name")
