@@ -23,6 +23,7 @@ _SOURCE, _SINK, _BUCKET = "s3://catalog/photos/", "s3://catalog/mattes/", "catal
 _SAMPLES = Path(__file__).resolve().parents[2] / "tests" / "samples" / "photos"
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 _MOST_PHOTOGRAPHS = 60
+_MODES = {"L": "greyscale", "P": "palette"}
 _GRACE = 100.0  # seconds for the job to drain after Ctrl-C: a little over its drain_timeout
 
 
@@ -129,14 +130,14 @@ def draw_sheet(photographs: Mapping[str, Path], out: Path) -> Path:
 
     report = failures(_SINK, JobConfig(), limit=len(photographs))
     failed = {example.key: (group.reason, example) for group in report.groups for example in group.examples}
-    previews = _previews(report)
+    previews, scores = _previews(report), _confidences(report.fingerprint)
     tiles = []
     for key, path in photographs.items():
         if key in failed:
             reason, example = failed[key]
             tiles.append(_failed_tile(key, path, reason, example.message, previews.get((key, example.generation))))
         else:
-            tiles.append(_cut_tile(key, path))
+            tiles.append(_cut_tile(key, path, scores.get(key)))
     sheet = contact_sheet(
         tiles,
         "mattemill",
@@ -155,7 +156,31 @@ def _previews(report: Any) -> dict[tuple[str, int], bytes]:
     return read_previews(_SINK, JobConfig(), report, wanted)
 
 
-def _cut_tile(key: str, path: Path) -> Any:
+def _confidences(fingerprint: str | None) -> dict[str, float]:
+    """key -> score 0..1 from the outcome files."""
+    from mattemill.pipeline.ledger.layout import layout_below
+    from mattemill.pipeline.ledger.outcome_file import OutcomeFile
+    from mattemill.pipeline.ledger.reading import read_inventory
+    from mattemill.pipeline.ledger.schema import PACKED_SCHEMA
+    from mattemill.pipeline.storage.location import Location, open_store
+
+    found: dict[str, float] = {}
+
+    def take(file: OutcomeFile) -> None:
+        for row in file.table.select(["key", "scores"]).to_pylist():
+            scores = dict(row["scores"] or ())
+            if "confidence" in scores:
+                found[row["key"]] = scores["confidence"]
+
+    location = Location.parse(_SINK)
+    if fingerprint is not None:
+        read_inventory(
+            open_store(location, JobConfig()), layout_below(location.prefix), fingerprint, take, PACKED_SCHEMA
+        )
+    return found
+
+
+def _cut_tile(key: str, path: Path, confidence: float | None) -> Any:
     import cv2
     import numpy as np
 
@@ -172,7 +197,8 @@ def _cut_tile(key: str, path: Path) -> Any:
     alpha = cv2.imdecode(np.frombuffer(matte, np.uint8), cv2.IMREAD_GRAYSCALE)
     if alpha is None:
         raise DemoError(f"{key}: its matte in the sink cannot be decoded")
-    return CutTile(key, decode(data, header), np.asarray(alpha, np.uint8), _note(header, data))
+    score = f", confidence {confidence:.2f}" if confidence is not None else ""
+    return CutTile(key, decode(data, header), np.asarray(alpha, np.uint8), _note(header, data) + score)
 
 
 def _failed_tile(key: str, path: Path, reason: str, message: str, preview: bytes | None) -> Any:
@@ -199,7 +225,7 @@ def _note(header: Any, data: bytes) -> str:
     width, height = header.shown_size
     extra = "".join(
         (
-            f", {header.mode}" if header.mode != "RGB" else "",
+            f" {_MODES.get(header.mode, header.mode)}" if header.mode != "RGB" else "",
             f", EXIF orientation {header.orientation}" if header.orientation != 1 else "",
         )
     )

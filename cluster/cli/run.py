@@ -15,6 +15,7 @@ from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.reasons import SENTENCES, Reason
 
 _ALL = "all"
+_SENTENCE_OF = {reason.value: sentence for reason, sentence in SENTENCES.items()}
 
 
 def add_parser(commands: Any) -> None:
@@ -149,12 +150,10 @@ def summary_text(summary: JobSummary) -> str:
             + (f", first matte after {say.seconds(first)}" if first is not None else "")
             + (f"; {summary.placement}: {where}" if where else "")
         )
-    for number, what in (
-        (summary.retries, "calls made again"),
-        (summary.worker_deaths, "workers died and were replaced"),
-    ):
-        if number:
-            lines.append(f"{number:,} {what}")
+    if summary.retries:
+        lines.append(f"{say.count(summary.retries, 'call')} made again")
+    if summary.worker_deaths:
+        lines.append(f"{say.count(summary.worker_deaths, 'worker')} died and got a successor")
     if summary.spilled_bytes:
         lines.append(f"{say.size(summary.spilled_bytes)} spilled to disk: lower --set in_flight_bytes")
     if summary.drained:
@@ -169,7 +168,7 @@ def summary_text(summary: JobSummary) -> str:
 def failure_table(failed: Any) -> str:
     """Counts by reason with what each means, most frequent first."""
     rows = [
-        (f"{number:,}", reason, SENTENCES[Reason(reason)] if reason in Reason else "")
+        (f"{number:,}", str(reason), _SENTENCE_OF.get(str(reason), ""))
         for reason, number in sorted(failed.items(), key=lambda item: (-item[1], item[0]))
     ]
     return say.table(rows, right=frozenset({0}))

@@ -11,7 +11,7 @@ from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.images.header import read_header
 
 HERE = Path(__file__).parent
-SHOWN = ("catalogue/mug.jpg", "astronaut.jpg", "catalogue/flower-on-grey.jpg", "grace-hopper.jpg")
+SHOWN = ("astronaut.jpg", "catalogue/mug.jpg", "catalogue/flower-on-grey.jpg", "grace-hopper.jpg")
 
 
 def main() -> int:

@@ -1,0 +1,96 @@
+"""Every setting can be given on the command line or in a file, and the command line wins."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from mattemill.cluster.cli import options
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.errors import ConfigError, UsageError
+
+OTHER = {
+    "output": "composite",
+    "format": "webp",
+    "subjects": "all",
+    "background": "#102030",
+    "detector": "yolox",
+    "detector_model": "x.onnx",
+    "model": "isnet",
+    "refine": "none",
+    "device": "cpu",
+    "placement": "fused",
+    "endpoint_url": "http://127.0.0.1:1",
+    "region": "eu-north-1",
+    "s3_client": "obstore",
+    "ray_address": "auto",
+    "crop_margin": 0.2,
+    "subject_threshold": 0.4,
+    "confidence_threshold": 0.2,
+}
+NEEDS = {"background": ["output=composite"], "detector": ["detector_model=x.onnx"]}
+
+
+def parsed(*arguments: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    for add in (options.add_cutting, options.add_running, options.add_store, options.add_config):
+        add(parser)
+    return parser.parse_args(arguments)
+
+
+def other_value(field: dataclasses.Field[object]) -> object:
+    """A value that the field may have and that is not its default."""
+    if field.name in OTHER:
+        return OTHER[field.name]
+    assert isinstance(field.default, int | float)
+    return field.default + 1
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(JobConfig), ids=lambda field: field.name)
+def test_every_setting_can_be_given_with_set(field: dataclasses.Field[object]) -> None:
+    value = other_value(field)
+    needed = [part for need in NEEDS.get(field.name, []) for part in ("--set", need)]
+    config = options.config_of(parsed("--set", f"{field.name}={value}", *needed))
+    assert getattr(config, field.name) == value != field.default
+
+
+@pytest.mark.parametrize("name", options.FLAG_FIELDS)
+def test_every_flag_sets_its_field(name: str) -> None:
+    field = next(f for f in dataclasses.fields(JobConfig) if f.name == name)
+    value = other_value(field)
+    needed = [part for need in NEEDS.get(name, []) for part in ("--set", need)]
+    config = options.config_of(parsed(f"--{name.replace('_', '-')}", str(value), *needed))
+    assert getattr(config, name) == value
+
+
+def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "job.toml"
+    file.write_text('output = "cutout"\nformat = "webp"\nshard_size = 7\n')
+    config = options.config_of(parsed("--config", str(file), "--format", "png", "--set", "shard_size=9"))
+    assert (config.output, config.format, config.shard_size) == ("cutout", "png", 9)
+
+
+def test_a_flag_and_set_for_the_same_field_is_wrong_use() -> None:
+    with pytest.raises(UsageError, match="format is set twice"):
+        options.config_of(parsed("--format", "png", "--set", "format=webp"))
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("shard_size", "NAME=VALUE"),
+        ("shard=9", "unknown setting 'shard'"),
+        ("shard_size=many", "'many' is not of type"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(text: str, names: str) -> None:
+    with pytest.raises(UsageError, match=names):
+        options.parse_setting(text)
+
+
+def test_a_value_of_the_wrong_kind_is_named() -> None:
+    with pytest.raises(ConfigError, match="shard_size = 'x' must be of type int"):
+        options.config_of(parsed("--set", 'shard_size="x"'))
