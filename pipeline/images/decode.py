@@ -75,7 +75,7 @@ def _decode_jpeg(view: memoryview, header: Header, at_least: tuple[int, int] | N
             if not any(text in str(error) for text in _HARMLESS):
                 raise
             pixels = simplejpeg.decode_jpeg(view, "RGB", strict=False, **scaling)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: a colour space that simplejpeg has no name for
         raise _jpeg_error(view, str(error)) from error
     if header.has_icc:
         icc = read_markers(view).icc
@@ -89,7 +89,7 @@ def _decode_jpeg(view: memoryview, header: Header, at_least: tuple[int, int] | N
 
 
 def _jpeg_error(view: memoryview, message: str) -> ImageError:
-    if "remature end" in message and b"\xff\xd9" not in bytes(view[-1024:]):
+    if _jpeg_is_cut_off(view):
         return ImageError(Reason.TRUNCATED, f"the JPEG ends before its picture does ({message}); upload it again")
     return ImageError(Reason.UNDECODABLE, f"the JPEG's pixels cannot be decoded ({message})")
 
@@ -123,8 +123,13 @@ def _is_cut_off(view: memoryview, header: Header, error: Exception) -> bool:
     if header.format == "png":
         return not _png_is_whole(view)
     if header.format == "jpeg":
-        return "truncated" in str(error) and b"\xff\xd9" not in bytes(view[-1024:])
-    return "truncated" in str(error) or isinstance(error, EOFError)
+        return _jpeg_is_cut_off(view)
+    return "truncated" in str(error).lower() or isinstance(error.__cause__ or error, (EOFError, IndexError))
+
+
+def _jpeg_is_cut_off(view: memoryview) -> bool:
+    """No end marker after the first scan. FF D9 cannot occur in a scan's own bytes; in a thumbnail before it, it does."""
+    return b"\xff\xd9" not in bytes(view[read_markers(view).scan :])
 
 
 def _png_is_whole(view: memoryview) -> bool:

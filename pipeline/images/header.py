@@ -78,10 +78,10 @@ def _cut_off(kind: str) -> ImageError:
 
 def _jpeg(view: memoryview) -> Header:
     markers = read_markers(view)
+    if markers.ends_early:
+        raise _cut_off("JPEG")
     if not markers.width or not markers.height:
-        if not markers.complete:
-            raise _cut_off("JPEG")
-        raise ImageError(Reason.UNDECODABLE, "the JPEG has a scan but no size before it")
+        raise ImageError(Reason.UNDECODABLE, "the JPEG has no frame header with a size before its scan")
     mode = {1: "L", 3: "RGB", 4: "CMYK"}.get(markers.components)
     if mode is None:
         raise ImageError(
@@ -267,7 +267,7 @@ def _not_an_image(view: memoryview) -> ImageError:
             kind = "an SVG"
         elif text.startswith((b"<!doctype html", b"<html")):
             kind = "an HTML page (an error page saved as a picture?)"
-        elif b"\0" not in start and all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):
+        elif _is_text(start):
             kind = "text"
         elif not start.strip(b"\0"):
             kind = "zeros only"
@@ -275,3 +275,13 @@ def _not_an_image(view: memoryview) -> ImageError:
         Reason.UNSUPPORTED_TYPE,
         f"the file is {kind}; JPEG, PNG, WebP, TIFF, BMP and GIF are read, whatever the name says",
     )
+
+
+def _is_text(start: bytes) -> bool:
+    try:
+        text = start.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(start) - 3:  # a character that the end of the excerpt cuts is no reason
+            return False
+        text = start[: error.start].decode("utf-8")
+    return bool(text) and all(letter.isprintable() or letter in "\t\n\r\f" for letter in text)

@@ -19,7 +19,7 @@ _ICC = b"ICC_PROFILE\0"
 class JpegMarkers:
     """What stands before the first scan. width and height are 0 when the file has no frame header.
 
-    complete: the scan was reached; False when the bytes end before it.
+    ends_early: the bytes end before the first scan begins. scan: position of the first scan, where there is one.
     """
 
     width: int = 0
@@ -28,7 +28,8 @@ class JpegMarkers:
     precision: int = 0
     orientation: int = 1
     icc: bytes | None = None
-    complete: bool = False
+    ends_early: bool = False
+    scan: int = 0
 
 
 def read_markers(view: memoryview) -> JpegMarkers:
@@ -37,10 +38,11 @@ def read_markers(view: memoryview) -> JpegMarkers:
     width = height = components = precision = 0
     orientation = 1
     icc: dict[int, bytes] = {}
-    complete = False
+    ends_early = False
     while True:
         at = _next_marker(view, at)
         if at >= end:
+            ends_early = True
             break
         marker = view[at]
         at += 1
@@ -48,15 +50,13 @@ def read_markers(view: memoryview) -> JpegMarkers:
             continue
         if marker == _END:
             break
-        if at + 2 > end:
+        length = (view[at] << 8) | view[at + 1] if at + 2 <= end else 2
+        if at + length > end:
+            ends_early = True
             break
-        length = (view[at] << 8) | view[at + 1]
+        if marker == _SCAN or length < 2:
+            break
         body = view[at + 2 : at + length]
-        if length < 2 or at + length > end:
-            break
-        if marker == _SCAN:
-            complete = True
-            break
         if marker in _FRAMES and not width and len(body) >= 6:
             precision = body[0]
             height, width = (body[1] << 8) | body[2], (body[3] << 8) | body[4]
@@ -67,7 +67,7 @@ def read_markers(view: memoryview) -> JpegMarkers:
             icc[body[12]] = bytes(body[14:])
         at += length
     profile = b"".join(part for _, part in sorted(icc.items())) if icc else None
-    return JpegMarkers(width, height, components, precision, orientation, profile, complete)
+    return JpegMarkers(width, height, components, precision, orientation, profile, ends_early, at)
 
 
 def _next_marker(view: memoryview, at: int) -> int:

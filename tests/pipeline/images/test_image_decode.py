@@ -26,6 +26,14 @@ def read(data: bytes) -> Rgb:
     return decode(data, header)
 
 
+def reason_of(data: bytes) -> Reason | None:
+    try:
+        read(data)
+    except ImageError as error:
+        return error.reason
+    return None
+
+
 def difference(pixels: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(pixels.astype(np.int16) - truth).mean())
 
@@ -192,12 +200,21 @@ def test_a_file_cut_anywhere_is_truncated_or_whole_and_never_partly_grey(name: s
         "cmyk": odd.cmyk_jpeg,
     }[name]()
     whole = read(data)
-    pixels, reason = None, None
-    try:
-        pixels = read(odd.cut(data, share))
-    except ImageError as error:
-        reason = error.reason
-    assert reason is Reason.TRUNCATED if pixels is None else np.array_equal(pixels, whole)
+    part = odd.cut(data, share)
+    reason = reason_of(part)
+    assert reason is Reason.TRUNCATED or (reason is None and np.array_equal(read(part), whole))
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_cut_at_any_byte_is_truncated(progressive: bool) -> None:
+    data = odd.jpeg(odd.photograph(48, 36), progressive=progressive, exif=odd.exif(6))
+    assert {reason_of(data[:length]) for length in range(3, len(data))} == {Reason.TRUNCATED}
+
+
+def test_a_jpeg_with_its_end_but_a_damaged_middle_is_undecodable() -> None:
+    data = odd.jpeg()
+    assert reason_of(data[:9000] + data[-2:]) is Reason.UNDECODABLE
+    assert reason_of(data[:6000] + bytes(2000) + data[8000:]) is Reason.UNDECODABLE
 
 
 def test_flipped_bits_in_the_scan_are_undecodable_or_seen_as_they_are_but_never_crash() -> None:
