@@ -31,7 +31,7 @@ _Event = tuple[str, int, "Future[Any] | None"]
 class Cell:
     """The workers of this job with their coordinator.
 
-    closed: shards that are to be committed, filled by `pump`.
+    closed: shards that are to be committed, filled by `pump`. processes: worker id -> 'node:pid'.
     Every object that a worker returns is owned by this process: a worker's death loses only its own work.
     """
 
@@ -47,6 +47,7 @@ class Cell:
     ) -> None:
         self.coordinator = Coordinator(plan, clock(), fetch_batch=config.fetch_batch)
         self.closed: deque[ShardClosed] = deque()
+        self.processes: dict[int, str] = {}
         self._config = config
         self._sink = sink
         self._module = module
@@ -105,6 +106,7 @@ class Cell:
             stage = self._stages[number]
             if error is None:
                 who, device = future.result()
+                self.processes[number] = who
                 _log.info("worker ready stage=%s worker=%s device=%s", stage, who, device)
                 self.coordinator.worker_ready(number, stage, device)
             else:
@@ -132,6 +134,7 @@ class Cell:
             elif isinstance(action, StartWorker):
                 self._start(action)
             elif isinstance(action, KillWorker):
+                self.processes.pop(action.worker, None)
                 actor = self._actors.pop(action.worker, None)
                 if actor is not None:
                     ray.kill(actor, no_restart=True)
