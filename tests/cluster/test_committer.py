@@ -1,0 +1,71 @@
+"""Shards are committed behind the coordinator's back, and what goes wrong there is not lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from simulated_cell import shards_of
+
+from mattemill.cluster.committer import Committer
+from mattemill.pipeline.errors import JobRunningError, StoreUnavailableError
+from mattemill.pipeline.outcome import Failure, Matte, Outcome
+from mattemill.pipeline.reasons import Reason
+from mattemill.pipeline.shard import Shard
+
+
+class MemoryLedger:
+    """Keeps what is committed; raises what it is given."""
+
+    def __init__(self, raises: Exception | None = None) -> None:
+        self.rows: dict[str, Outcome] = {}
+        self.checks = 0
+        self.raises = raises
+
+    def commit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> bool:
+        if self.raises is not None:
+            raise self.raises
+        self.rows.update(outcomes)
+        return True
+
+    def check(self) -> None:
+        self.checks += 1
+        if self.raises is not None:
+            raise self.raises
+
+
+def test_committed_shards_are_counted_by_how_their_images_ended() -> None:
+    ledger = MemoryLedger()
+    committer = Committer(ledger)
+    for shard in shards_of(40, 16):
+        outcomes: dict[str, Outcome] = {ref.key: Matte(ref.key, 1) for ref in shard.refs}
+        outcomes[shard.refs[0].key] = Failure(Reason.NO_SUBJECT, "detect", "none")
+        committer.submit(shard, outcomes)
+    committer.drain()
+    committer.close()
+    assert (committer.shards, committer.cut, committer.failed) == (3, 37, {Reason.NO_SUBJECT: 3})
+    assert len(ledger.rows) == 40
+    assert committer.pending == 0
+
+
+def test_a_failed_commit_is_raised_and_not_counted() -> None:
+    committer = Committer(MemoryLedger(StoreUnavailableError("503")))
+    (shard,) = shards_of(4)
+    committer.submit(shard, {ref.key: Matte(ref.key, 1) for ref in shard.refs})
+    with pytest.raises(StoreUnavailableError, match="503"):
+        committer.drain()
+    assert committer.cut == 0
+    committer.close()
+
+
+def test_a_lease_that_was_taken_over_is_noticed_without_a_commit() -> None:
+    now = 0.0
+    ledger = MemoryLedger(JobRunningError("another run"))
+    committer = Committer(ledger, clock=lambda: now)
+    committer.check()
+    now = 31.0
+    committer.check()
+    committer.close()
+    with pytest.raises(JobRunningError):
+        committer.check()
+    assert ledger.checks == 1
