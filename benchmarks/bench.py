@@ -109,11 +109,11 @@ def _commit() -> str:
 class CoreSeconds:
     """Core seconds by kind of process while a `with` block runs: who has used the cores, and when.
 
-    Looks at this process and all its descendants twice a second, because workers are gone when a job ends; what a
-    process does in its last half second is missed. Linux only.
+    Looks at this process and all its descendants once a second, because workers are gone when a job ends; what a
+    process does in its last second is missed. A look costs some milliseconds, which count as the driver's. Linux only.
     """
 
-    def __init__(self, every: float = 0.5) -> None:
+    def __init__(self, every: float = 1.0) -> None:
         self._every = every
         self._kind: dict[int, str] = {}
         self._looks: list[tuple[float, dict[int, float]]] = []

@@ -100,7 +100,7 @@ class Contender:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-def contenders(rembg: Path, rembg_home: Path) -> list[Contender]:
+def contenders(rembg: Path, rembg_home: Path, settings: Path) -> list[Contender]:
     """All of them, mask and cut-out where a contender has both."""
     home = {"U2NET_HOME": str(rembg_home)}
     mattemill = str(Path(sys.executable).parent / "mattemill")
@@ -108,7 +108,7 @@ def contenders(rembg: Path, rembg_home: Path) -> list[Contender]:
     plain = (sys.executable, str(BENCHMARKS / "plain_loop.py"))
     made = []
     for output, flags in (("matte", ("-om",)), ("cutout", ())):
-        job = ("run", "--json", "--device", "cpu", "--output", output)
+        job = ("run", "--json", "--device", "cpu", "--config", str(settings), "--output", output)
         made += [
             Contender(f"mattemill run, {output}", "mattemill", (mattemill, *job), 2, output),
             Contender(f"rembg p, {output}", "rembg p", (str(rembg), "p", "-m", "u2netp", *flags), 1, output, home),
@@ -173,11 +173,13 @@ def measure(arguments: Namespace, scratch: Path) -> dict[str, Any]:
     for name, data in photographs(arguments.images):
         (photos / name).write_bytes(data)
     shutil.copy(fetch_model("u2netp"), home / "u2netp.onnx")
+    settings = scratch / "job.toml"
+    settings.write_text("confidence_threshold = 0.0\n", encoding="utf-8")  # every photograph goes all the way
     rembg = rembg_command(arguments.rembg_python)
     warm = scratch / "warm"
     warm.mkdir()
     shutil.copy(next(photos.iterdir()), warm)
-    everyone = [c for c in contenders(rembg, home) if not arguments.only or arguments.only in c.name]
+    everyone = [c for c in contenders(rembg, home, settings) if not arguments.only or arguments.only in c.name]
     for contender in everyone:
         if contender.kind == "rembg p":
             run_once(contender, warm, scratch / "out", scratch / "log")

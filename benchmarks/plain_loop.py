@@ -41,7 +41,7 @@ def main() -> None:
     arguments = options.parse_args()
     use_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    cutter = Cutter(JobConfig(output=arguments.output, device="cpu"))
+    cutter = Cutter(JobConfig(output=arguments.output, device="cpu", confidence_threshold=0.0))
     for path in sorted(arguments.folder.iterdir()):
         cutting = cutter.cut(path.read_bytes())
         (arguments.out / f"{path.stem}.png").write_bytes(cutting.encoded)

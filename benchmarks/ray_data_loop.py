@@ -37,9 +37,9 @@ class Step:
         """One batch through the stage."""
         rows = list(zip(*(batch[column] for column in self._takes), strict=True))
         results = self._stage(rows)
-        kept = [index for index, result in enumerate(results) if isinstance(result, Done)]
-        out = {column: _column([values[index] for index in kept]) for column, values in batch.items()}
-        out[self._gives] = _column([results[index].output for index in kept])
+        made = {index: result.output for index, result in enumerate(results) if isinstance(result, Done)}
+        out = {column: _column([values[index] for index in made]) for column, values in batch.items()}
+        out[self._gives] = _column(list(made.values()))
         return out
 
 
@@ -73,7 +73,7 @@ def main() -> None:
     options.add_argument("--placement", default="fused", choices=("fused", "split"))
     options.add_argument("--output", default="matte")
     arguments = options.parse_args()
-    config = JobConfig(output=arguments.output, device="cpu")
+    config = JobConfig(output=arguments.output, device="cpu", confidence_threshold=0.0)
     cores = len(os.sched_getaffinity(0))
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -90,7 +90,7 @@ def main() -> None:
             "batch_format": "numpy",
         }
 
-    data = ray.data.from_items([{"ref": ref} for ref in refs], override_num_blocks=len(refs))
+    data: ray.data.Dataset = ray.data.from_items([{"ref": ref} for ref in refs], override_num_blocks=len(refs))
     data = data.map_batches(**step("fetch", ("ref",), "photo", 0.05, 1))
     if arguments.placement == "fused":
         data = data.map_batches(**step("cut", ("photo",), "cut", 0.9, cores))
