@@ -18,7 +18,7 @@ _free_buckets: list[str] = []
 
 
 @pytest.fixture(scope="session")
-def s3_server(request: pytest.FixtureRequest) -> Iterator[EmbeddedS3]:
+def s3_server() -> Iterator[EmbeddedS3]:
     """One embedded S3 server for the whole run; most tests want `s3` or `bucket`."""
     with EmbeddedS3() as server:
         yield server
@@ -37,15 +37,15 @@ def s3(s3_server: EmbeddedS3, monkeypatch: pytest.MonkeyPatch) -> EmbeddedS3:
     return s3_server
 
 
-@pytest.fixture
-def s3_client(s3: EmbeddedS3) -> Any:
+@pytest.fixture(scope="session")
+def s3_client(s3_server: EmbeddedS3) -> Any:
     """A boto3 client of the embedded server, to arrange and inspect buckets with."""
     import boto3
 
     session = boto3.session.Session(
-        aws_access_key_id=s3.access_key, aws_secret_access_key=s3.secret_key, region_name="us-east-1"
+        aws_access_key_id=s3_server.access_key, aws_secret_access_key=s3_server.secret_key, region_name="us-east-1"
     )
-    return session.client("s3", endpoint_url=s3.endpoint_url)
+    return session.client("s3", endpoint_url=s3_server.endpoint_url)
 
 
 @pytest.fixture
