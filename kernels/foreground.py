@@ -33,7 +33,7 @@ def estimate_foreground(image: Bytes, alpha: Floats) -> Bytes:
     by one; here the even and the odd squares of a chessboard take turns, which converges alike and is done in whole
     arrays, and beyond the coarsest levels only the pixels that really mix are swept. A large photograph is solved
     at a quarter or less, and the full size follows from Forte's closed form, F + alpha (I - alpha F - (1 - alpha) B),
-    with the same error on composites of known colours at a third of the cost.
+    at a third of the cost and a fifth more error on composites of known colours (still less than the paper's sweeps).
     """
     height, width = alpha.shape
     alpha = np.clip(np.asarray(alpha, np.float32), 0.0, 1.0)

@@ -128,7 +128,7 @@ def _is_cut_off(view: memoryview, header: Header, error: Exception) -> bool:
 
 
 def _jpeg_is_cut_off(view: memoryview) -> bool:
-    """No end marker after the first scan. FF D9 cannot occur in a scan's own bytes; in a thumbnail before it, it does."""
+    """No end marker after the first scan, in whose bytes FF D9 cannot occur (in a thumbnail before it, it does)."""
     return b"\xff\xd9" not in bytes(view[read_markers(view).scan :])
 
 
