@@ -56,8 +56,8 @@ def confidence(figures: Mapping[str, float]) -> float:
 
     A network that is sure has few pixels between in and out. The map from that share to a likelihood is a logistic
     regression on 115 photographs with ground truth (../shared/evaldata without coco_tiny100, whose truth is not the
-    salient thing; u2netp; 45 of them under .85): AUC .85. Of those with a confidence under .35, 89 % were under .85,
-    and they were 53 % of all that were. Figures tried beside it add little: disagreement of full frame and crop,
+    salient thing; u2netp; 45 of them under .85): AUC .85. Of those with a confidence under .35, 88 % were under .85,
+    and they were 51 % of all that were. Figures tried beside it add little: disagreement of full frame and crop,
     expected IoU of the soft mask, soft pixels far from the contour (AUC .83), area, contact with the border. It does
     not know why an edge is soft: real hair, mesh and very thin subjects score lower than they deserve, networks with
     crisper maps (isnet) higher.

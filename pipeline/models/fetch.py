@@ -64,6 +64,8 @@ def fetch_model(name: str, *, from_file: Path | None = None, on_progress: OnProg
         if target.is_file() and from_file is None:
             check_file(card, target)
         else:
+            for left in folder.glob(f".{card.name}-*/"):  # of a fetch that was killed; its lock died with it
+                shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(prefix=f".{card.name}-", dir=folder) as scratch:
                 got = _obtain(card, from_file, Path(scratch), lambda done: tell("downloading", done))
                 tell("checking", _total_bytes(card))

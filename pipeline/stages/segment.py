@@ -33,7 +33,7 @@ class Segmenter:
     (fewer pixels between in and out) is taken: a bad crop is found out, and a good one keeps its finer edges. u2netp,
     mean IoU of full frame, crop, the surer one: products .759 .909 .909, animals .929 .876 .928, portraits .907 .881
     .909, all 118 photographs .744 .758 .757. When the crop is nearly the whole frame besides, no second pass is made
-    (fact `saliency_reused` = 1): there it gained nothing.
+    (score `second_pass` = 0): there it gained nothing. `saliency_reused` = 1 says that the full-frame map is the mask.
     """
 
     def __init__(self, network: SaliencyNetwork, *, margin: float, localiser: str) -> None:
@@ -54,9 +54,13 @@ class Segmenter:
         share = (x1 - x0) * (y1 - y0) / (shape[0] * shape[1])
         saliency = detection.saliency
         if self._same_network and saliency is not None and share >= _NEARLY_ALL:
-            return CropMask((0, 0, shape[1], shape[0]), saliency), {"crop_share": share, "saliency_reused": 1.0}
+            return CropMask((0, 0, shape[1], shape[0]), saliency), {
+                "crop_share": share,
+                "saliency_reused": 1.0,
+                "second_pass": 0.0,
+            }
         found = self._network(crop(image(), window))
-        scores = {"crop_share": share, "saliency_reused": 0.0, "crop_peak": found.peak}
+        scores = {"crop_share": share, "saliency_reused": 0.0, "second_pass": 1.0, "crop_peak": found.peak}
         if saliency is None:
             return CropMask(window, found.mask), scores
         full_frame = on_crop(saliency, window, shape, found.mask.shape)

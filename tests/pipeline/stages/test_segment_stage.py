@@ -64,6 +64,7 @@ def test_a_crop_that_is_nearly_the_frame_takes_no_second_pass_and_no_pixels(netw
     assert mask.window == (0, 0, 600, 400)
     assert mask.mask is saliency
     assert scores["saliency_reused"] == 1
+    assert scores["second_pass"] == 0
 
 
 def test_another_networks_map_is_never_taken_for_the_mask(network: SaliencyNetwork) -> None:
@@ -78,6 +79,7 @@ def test_of_two_looks_the_surer_one_is_taken(network: SaliencyNetwork) -> None:
     detection = Detection(((200.0, 100.0, 400.0, 300.0),), (1.0,), _disc(320, 60))
     sure, scores = Segmenter(network, margin=0.1, localiser="u2netp")(lambda: noise, (400, 600), detection, 0)
     assert scores["saliency_reused"] == 1, "a sharp disc in the full frame, fog in the crop of noise"
+    assert scores["second_pass"] == 1
     assert sure.window == (180, 80, 420, 320)
     assert np.count_nonzero((sure.mask > 12) & (sure.mask < 243)) < 0.2 * np.count_nonzero(sure.mask > 12)
     other, scores = Segmenter(network, margin=0.1, localiser="another")(lambda: noise, (400, 600), detection, 0)
