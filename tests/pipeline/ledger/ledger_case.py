@@ -6,6 +6,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
 
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.ledger.committed import NewestRow
@@ -188,11 +190,18 @@ def newest(store: Store, fingerprint: str = FINGERPRINT) -> dict[str, NewestRow]
     return dict(read_committed(store, LAYOUT, fingerprint)[0])
 
 
+@lru_cache(maxsize=10_000)
+def _rows(name: str, data: bytes) -> tuple[str, list[dict[str, Any]]]:
+    """(date of the commit, rows) of a shard's file."""
+    file = decode(data, name)
+    return file.facts.date, file.table.to_pylist()
+
+
 def newest_of_commits(files: Mapping[str, bytes]) -> dict[str, tuple[int, str | None, str | None]]:
     """key -> (generation, reason, etag) of the newest row of all shard files ever written, worked out plainly."""
     best: dict[str, tuple[tuple[int, datetime], tuple[int, str | None, str | None]]] = {}
     for name, data in files.items():
-        for row in decode(data, name).table.to_pylist():
+        for row in _rows(name, data)[1]:
             order = (row["generation"], row["finished_at"])
             key = key_of(row["key"])
             if key not in best or order > best[key][0]:
@@ -203,10 +212,10 @@ def newest_of_commits(files: Mapping[str, bytes]) -> dict[str, tuple[int, str | 
 def failures_of_commits(files: Mapping[str, bytes]) -> Counter[tuple[str, str, int, str]]:
     """(key, reason, generation, date) of every failure row ever committed."""
     return Counter(
-        (row["key"], row["reason"], row["generation"], file.facts.date)
+        (row["key"], row["reason"], row["generation"], date)
         for name, data in files.items()
-        for file in [decode(data, name)]
-        for row in file.table.to_pylist()
+        for date, rows in [_rows(name, data)]
+        for row in rows
         if row["outcome"] == "failure"
     )
 

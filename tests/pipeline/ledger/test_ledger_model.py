@@ -34,8 +34,6 @@ from mattemill.pipeline.shard import cut_into_shards, make_shard
 KEYS = [f"photos/{letter}.jpg" for letter in "abcdefghij"]
 REASONS = [Reason.NO_SUBJECT, Reason.TIMED_OUT]
 
-key_sets = st.sets(st.sampled_from(KEYS))
-
 
 class SinkLife(RuleBasedStateMachine):
     """Runs of drivers on one sink, each of which may be killed after any of its writes."""
@@ -44,22 +42,12 @@ class SinkLife(RuleBasedStateMachine):
     def start(self) -> None:
         self.clock = Clock("2026-03-01T20:00:00+00:00")
         self.store = DyingStore(MemoryStore())
-        self.listing: dict[str, str | None] = {}
-
-    @rule(keys=key_sets, etag=st.sampled_from(["v1", "v2", None]))
-    def photographs_are_added_or_replaced(self, keys: set[str], etag: str | None) -> None:
-        self.listing |= dict.fromkeys(keys, etag)
-
-    @rule(keys=key_sets)
-    def photographs_are_removed(self, keys: set[str]) -> None:
-        for key in keys:
-            self.listing.pop(key, None)
-
-    @rule(hours=st.integers(1, 30))
-    def time_passes(self, hours: int) -> None:
-        self.clock.pass_by(hours=hours)
+        self.listing: dict[str, str | None] = dict.fromkeys(KEYS[:6], "v1")
 
     @rule(
+        replaced=st.dictionaries(st.sampled_from(KEYS), st.sampled_from(["v1", "v2", None]), max_size=3),
+        removed=st.sets(st.sampled_from(KEYS), max_size=2),
+        hours=st.integers(0, 30),
         failing=st.dictionaries(st.sampled_from(KEYS), st.sampled_from(REASONS)),
         retry=st.sampled_from([None, None, RetrySelection(), RetrySelection(Reason.TIMED_OUT)]),
         shard_size=st.integers(1, 5),
@@ -70,6 +58,9 @@ class SinkLife(RuleBasedStateMachine):
     )
     def a_driver_runs(
         self,
+        replaced: dict[str, str | None],
+        removed: set[str],
+        hours: int,
         failing: dict[str, Reason],
         retry: RetrySelection | None,
         shard_size: int,
@@ -78,7 +69,14 @@ class SinkLife(RuleBasedStateMachine):
         finishes: bool,
         sizes: tuple[int, int],
     ) -> None:
-        """stops_after: shards, after which it commits half of the next and ends (SIGTERM). sizes: of packed files."""
+        """The listing changes, time passes, a driver runs.
+
+        stops_after: shards, after which it commits half of the next and ends (SIGTERM). sizes: of packed files.
+        """
+        self.listing |= replaced
+        for key in removed:
+            self.listing.pop(key, None)
+        self.clock.pass_by(hours=hours)
 
         def end(ref: ImageRef, generation: int) -> Outcome:
             return a_failure(failing[ref.key]) if ref.key in failing else a_matte(ref)
@@ -161,6 +159,6 @@ class SinkLife(RuleBasedStateMachine):
 
 
 SinkLife.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=25, stateful_step_count=8, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 TestSinkLife = SinkLife.TestCase
