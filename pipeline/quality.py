@@ -59,7 +59,7 @@ def confidence(figures: Mapping[str, float]) -> float:
     salient thing; u2netp; 45 of them under .85): AUC .85. Of those with a confidence under .35, 88 % were under .85,
     and they were 51 % of all that were. Figures tried beside it add little: disagreement of full frame and crop,
     expected IoU of the soft mask, soft pixels far from the contour (AUC .83), area, contact with the border. It does
-    not know why an edge is soft: real hair, mesh and very thin subjects score lower than they deserve, networks with
-    crisper maps (isnet) higher.
+    not know why an edge is soft: real hair, mesh and very thin subjects score lower than they deserve. Other networks
+    draw edges of another softness: for them it ranks, but the threshold wants to be set anew.
     """
     return 1.0 / (1.0 + math.exp(-(_OFFSET + _SLOPE * figures["soft_of_subject"])))
