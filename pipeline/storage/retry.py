@@ -26,14 +26,14 @@ class RetryPolicy:
 
     tries: in all. first_delay, longest_delay: seconds; the n-th pause is drawn from 0..min(longest, first * 2^n)
     ('full jitter', so that a thousand clients do not come back at once: Brooker, AWS Architecture Blog, 2015).
-    give_up_after: seconds from the start after which no further try is begun; half of the default call_timeout, so
-    that a store that is away ends as `read_failed` and not as a worker that is killed for hanging.
+    give_up_after: seconds from the start after which no further try is begun; a third of the default call_timeout, so
+    that a batch of two images a thread whose store is away ends as `read_failed`, not as a worker killed for hanging.
     """
 
     tries: int = 5
     first_delay: float = 0.2
     longest_delay: float = 5.0
-    give_up_after: float = 60.0
+    give_up_after: float = 40.0
 
     def delay(self, failed_tries: int, draw: float) -> float:
         """Seconds to wait after that many failed tries (from 1); draw: uniform in 0..1."""

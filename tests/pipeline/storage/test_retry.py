@@ -52,7 +52,14 @@ def test_no_try_begins_after_the_time_is_up() -> None:
     call, calls = failing(99, clock, seconds=25.0)
 
     with pytest.raises(StoreUnavailableError, match=r"x: 503 .gave up after 3 tries"):
-        retried(RetryPolicy(tries=99), "x", call, sleep=clock.sleep, clock=lambda: clock.now, draw=lambda: 0.0)
+        retried(
+            RetryPolicy(tries=99, give_up_after=60.0),
+            "x",
+            call,
+            sleep=clock.sleep,
+            clock=lambda: clock.now,
+            draw=lambda: 0.0,
+        )
     assert len(calls) == 3
 
 
