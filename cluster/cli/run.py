@@ -141,15 +141,7 @@ def summary_text(summary: JobSummary) -> str:
         skipped = ", ".join(f"{n:,} {kind}" for kind, n in sorted(summary.skipped.items()))
         lines.append(f"skipped, no photographs: {skipped}")
     if summary.images:
-        where = ", ".join(
-            f"{stage} {summary.workers.get(stage, 1)}x {device}" for stage, device in sorted(summary.devices.items())
-        )
-        first = summary.first_matte_seconds
-        lines.append(
-            f"{say.rate(summary.images_per_second)}"
-            + (f", first matte after {say.seconds(first)}" if first is not None else "")
-            + (f"; {summary.placement}: {where}" if where else "")
-        )
+        lines.append(speed_text(summary))
     if summary.retries:
         lines.append(f"{say.count(summary.retries, 'call')} made again")
     if summary.worker_deaths:
@@ -163,6 +155,20 @@ def summary_text(summary: JobSummary) -> str:
     if summary.failures:
         lines.append(f"more on what failed: mattemill failures {summary.sink}")
     return "\n".join(lines)
+
+
+def speed_text(summary: JobSummary) -> str:
+    """How fast, from the start and after it, and where."""
+    parts = [f"{say.rate(summary.images_per_second)} in all"]
+    first = summary.first_matte_seconds
+    if first is not None:
+        parts.append(f"first matte after {say.seconds(first)}")
+        if summary.cut > 1 and summary.seconds > first:
+            parts.append(f"then {say.rate((summary.cut - 1) / (summary.seconds - first), 'mattes')}")
+    where = ", ".join(
+        f"{stage} {summary.workers.get(stage, 1)}x {device}" for stage, device in sorted(summary.devices.items())
+    )
+    return ", ".join(parts) + (f"; {summary.placement}: {where}" if where else "")
 
 
 def failure_table(failed: Any) -> str:

@@ -36,9 +36,10 @@ def seconds(value: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600:02d} h"
 
 
-def rate(per_second: float) -> str:
-    """'1.9 images/s', '1,540 images/s'."""
-    return f"{per_second:,.0f} images/s" if per_second >= 99.5 else f"{per_second:.2g} images/s"
+def rate(per_second: float, what: str = "images") -> str:
+    """'0.42 images/s', '1.9 images/s', '1,540 images/s'."""
+    digits = 0 if per_second >= 99.5 else 1 if per_second >= 0.995 else 2
+    return f"{per_second:,.{digits}f} {what}/s"
 
 
 def table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset(), indent: str = "  ") -> str:

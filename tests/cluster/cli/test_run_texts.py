@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from mattemill.cluster.cli import say
 from mattemill.cluster.cli.run import plan_text, summary_text, with_explicit_retry
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed
 from mattemill.pipeline.reasons import SENTENCES, Reason
@@ -114,3 +115,29 @@ def test_a_plan_as_json_names_keys_and_outputs() -> None:
 )
 def test_a_bare_retry_failed_does_not_swallow_the_source(given: list[str], understood: list[str]) -> None:
     assert with_explicit_retry(given) == understood
+
+
+def test_the_rate_is_told_from_the_start_and_after_the_first_matte() -> None:
+    text = summary_text(replace(SUMMARY, cut=101, seconds=106.2, first_matte_seconds=6.2))
+    assert "1.9 images/s in all, first matte after 6.2 s, then 1.0 mattes/s" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.00 images/s"), (0.417, "0.42 images/s"), (0.999, "1.0 images/s"), (1540.4, "1,540 images/s")],
+)
+def test_rates_keep_two_digits_that_mean_something(value: float, text: str) -> None:
+    assert say.rate(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.04, "0.0 s"), (9.96, "10 s"), (59.7, "1 min 00 s"), (3_661.0, "1 h 01 min"), (90_000.0, "1 d 01 h")],
+)
+def test_times_are_told_in_the_unit_that_fits(value: float, text: str) -> None:
+    assert say.seconds(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0 B"), (999, "999 B"), (4_574_861, "4.57 MB"), (3e15, "3e+03 TB")])
+def test_sizes_are_told_in_the_unit_that_fits(value: float, text: str) -> None:
+    assert say.size(value) == text
