@@ -28,6 +28,10 @@ class Layout:
 
     root: str
 
+    def output(self, key: str) -> str:
+        """Where the output `key` (relative to the sink) lies."""
+        return self.root.removesuffix(FOLDER) + key
+
     @property
     def binding(self) -> str:
         return f"{self.root}/sink.json"

@@ -34,7 +34,8 @@ from mattemill.pipeline.ledger.packing import LARGEST, SMALL, pack_files
 from mattemill.pipeline.ledger.reading import log_partitions, read_committed
 from mattemill.pipeline.ledger.resume import Head, ResumeCounts, RetrySelection, due
 from mattemill.pipeline.ledger.schema import FileFacts
-from mattemill.pipeline.outcome import Outcome
+from mattemill.pipeline.outcome import Failure, Outcome
+from mattemill.pipeline.output_key import output_key
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import Shard
 from mattemill.pipeline.storage.location import Location, open_store
@@ -60,9 +61,11 @@ class Ledger:
         source_root: str,
         lease: RunLease | None,
         now: Clock,
+        output_format: str = "png",
     ) -> None:
         self._store = store
         self._layout = layout
+        self._format = output_format
         self._fingerprint = fingerprint
         self._source_root = source_root
         self._lease = lease
@@ -118,7 +121,7 @@ class Ledger:
         """`open` on a store that is there already, with the clock and the holder of the lease given."""
         if read_only:
             check_binding(store, layout, source_root)
-            return cls(store, layout, fingerprint, source_root, None, now)
+            return cls(store, layout, fingerprint, source_root, None, now, config.format)
         started = now().isoformat(timespec="seconds")
         bind(store, layout, source_root, started)
         lease = acquire_lease(
@@ -130,7 +133,7 @@ class Ledger:
             known = read_job(store, layout, fingerprint)
             record = job_record(config, fingerprint, model_hashes or {}, started)
             write_job(store, layout, replace(record, listing=known.listing if known else None))
-            ledger = cls(store, layout, fingerprint, source_root, lease, now)
+            ledger = cls(store, layout, fingerprint, source_root, lease, now, config.format)
             ledger._repair_log()
         except BaseException:
             lease.release()
@@ -171,6 +174,7 @@ class Ledger:
         lease.check()
         if shard.id in self._contained:
             return False
+        self._remove_stale(shard, outcomes)
         facts = FileFacts(
             kind="shard",
             fingerprint=self._fingerprint,
@@ -242,6 +246,18 @@ class Ledger:
         except StoreError as failed:
             # The lease then ends by itself; the error that got us here matters more.
             log.warning("lease not given back fingerprint=%s error=%s", self._fingerprint, failed)
+
+    def _remove_stale(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> None:
+        """Delete the mattes of photographs that were replaced by ones that cannot be cut: they show the old ones.
+
+        Before the commit: a run that is killed in between does these images again.
+        """
+        for ref in shard.refs:
+            old = self._committed.get(ref.key)
+            if isinstance(outcomes[ref.key], Failure) and old is not None and not old.failed and ref.etag != old.etag:
+                key = self._layout.output(output_key(ref.key, self._format))
+                self._store.delete(key)
+                log.info("stale matte deleted key=%s why=its_photograph_changed_and_failed", key)
 
     def _writable(self) -> RunLease:
         if self._lease is None:

@@ -280,3 +280,20 @@ def test_the_store_in_memory_and_the_dying_one_are_stores() -> None:
 
     takes(MemoryStore())
     takes(DyingStore(MemoryStore()))
+
+
+def test_the_matte_of_a_replaced_photograph_that_cannot_be_cut_is_removed(store: Store, clock: Clock) -> None:
+    kept, replaced = "mattes/b.jpg.png", "mattes/a.jpg.png"
+    run_job(store, clock, [a_ref("a.jpg"), a_ref("b.jpg")])
+    for key in (kept, replaced):
+        store.put(key, b"matte", content_type="image/png")
+    changed = [a_ref("a.jpg", "f" * 32), a_ref("b.jpg")]
+    assert run_job(store, clock, changed, lambda ref, generation: a_failure()) == [("a.jpg", 1)]
+    assert [entry.key for entry in store.list("mattes/") if "_mattemill" not in entry.key] == [kept]
+
+
+def test_the_matte_of_a_replaced_photograph_that_is_cut_stays(store: Store, clock: Clock) -> None:
+    run_job(store, clock, [a_ref("a.jpg")])
+    store.put("mattes/a.jpg.png", b"the new matte", content_type="image/png")
+    assert run_job(store, clock, [a_ref("a.jpg", "f" * 32)]) == [("a.jpg", 1)]
+    assert store.get("mattes/a.jpg.png").data == b"the new matte"
