@@ -16,7 +16,7 @@ from mattemill.cluster.actions import Call, CellPlan, DropPayload, KillWorker, R
 from mattemill.cluster.coordinator import Coordinator
 from mattemill.cluster.images import Item, item_slots
 from mattemill.cluster.ray_errors import NO_PLACE, cause_of, describe, fault_of
-from mattemill.cluster.workers import StageWorker, WireItem, module_folder
+from mattemill.cluster.workers import StageWorker, WireItem, module_folder, store_environment
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import MattemillError
 
@@ -52,6 +52,7 @@ class Cell:
         self._sink = sink
         self._module = module
         self._folder = module_folder(module)
+        self._environment = store_environment()
         self._gpu_shares = gpu_shares or {}
         self._clock = clock
         self._events: SimpleQueue[_Event] = SimpleQueue()
@@ -150,7 +151,9 @@ class Cell:
         ).remote()
         self._actors[action.worker] = actor
         self._stages[action.worker] = action.stage
-        started = actor.start.remote(self._module, self._folder, action.stage, self._config, self._sink)
+        started = actor.start.remote(
+            self._module, self._folder, action.stage, self._config, self._sink, self._environment
+        )
         self._watch("started", action.worker, started)
 
     def _send(self, call: Call) -> None:

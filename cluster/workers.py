@@ -8,7 +8,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ def module_folder(module: str) -> str | None:
     return str(where.parent if spec.submodule_search_locations else where)
 
 
+def store_environment() -> dict[str, str]:
+    """Who speaks to which store, as this process has it: on a Ray that was there before, workers do not inherit it."""
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
 WireItem = tuple[Any, ...]
 """A stage's input tuple; what lies in payloads is (payload index, position), or a list of such pairs."""
 
@@ -44,11 +49,20 @@ class StageWorker:
         self._stage: Stage | None = None
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
-    def start(self, module: str, folder: str | None, name: str, config: JobConfig, sink: str | None) -> tuple[str, str]:
-        """Build the stage with `module.build_stage`; `folder` is where the driver found the module.
+    def start(
+        self,
+        module: str,
+        folder: str | None,
+        name: str,
+        config: JobConfig,
+        sink: str | None,
+        environment: Mapping[str, str],
+    ) -> tuple[str, str]:
+        """Build the stage with `module.build_stage`. Returns ('node:pid', device).
 
-        Returns ('node:pid', device).
+        folder: where the driver found the module. environment: set before anything else is done.
         """
+        os.environ.update(environment)
         import cv2
 
         if folder is not None and folder not in sys.path:

@@ -3,7 +3,8 @@
 The name of a photograph says what happens to it: 'kill-cut-7.jpg' kills its worker in stage cut, 'raise-store-..'
 raises there, 'fail-detect-..' ends as no_subject, 'hang-matte-..' sleeps, 'sick-..' raises EngineError, and
 'crops3-..' has three subjects.
-Passed to a job as `stages='standin_stages'`, which workers import.
+Passed to a job as `stages='standin_stages'`, which workers import. With detector_model = 'real ends', fetch and store
+are the real ones and only the networks between them are stand-ins.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from mattemill.pipeline.errors import EngineError, ModelError
 from mattemill.pipeline.outcome import Facts, Failure
 from mattemill.pipeline.photo import Header, Photo
 from mattemill.pipeline.reasons import Reason
+from mattemill.pipeline.stages.fetch import FetchStage
 from mattemill.pipeline.stages.messages import CropMask, Cut, Detection, Stored
 from mattemill.pipeline.stages.stage import Done, Failed, Stage, StageResult
+from mattemill.pipeline.stages.store_stage import StoreStage
 
-SECONDS = float(os.environ.get("STANDIN_SECONDS", "0"))
+SECONDS = float(os.environ.get("STANDIN_SECONDS", "0"))  # an item of every stage
 
 
 def model_hashes(config: JobConfig) -> dict[str, str]:
@@ -42,6 +45,11 @@ def build_stage(name: str, config: JobConfig, sink: str | None) -> Stage:
         os.abort()
     if config.detector_model == "flaky":
         raise RuntimeError("no luck today")
+    if config.detector_model == "real ends" and name == "fetch":
+        return FetchStage(config)
+    if config.detector_model == "real ends" and name == "store":
+        assert sink is not None
+        return StoreStage(config, sink)
     return _Standin(name, sink)
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -14,23 +13,16 @@ import pytest
 
 from mattemill.cluster.actions import FUSED, SPLIT, CellPlan, StagePlan
 from mattemill.cluster.errors import BrokenStageError
-from mattemill.cluster.ray_start import ray_running, spilled_bytes
+from mattemill.cluster.ray_start import spilled_bytes
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.outcome import Failure, Matte, Outcome
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.shard import cut_into_shards
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 
 PLACEMENTS = pytest.mark.parametrize("names", [FUSED, SPLIT], ids=["fused", "split"])
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_here() -> Iterator[None]:
-    sys.path.insert(0, str(Path(__file__).parent))  # stand-ins are imported by name
-    with ray_running(None, workers=5, gpus=0, store_bytes=400 * 2**20):
-        yield
 
 
 def photographs(folder: Path, names: list[str], n_bytes: int = 20_000) -> list[ImageRef]:

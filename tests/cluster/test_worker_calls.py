@@ -24,7 +24,7 @@ from mattemill.pipeline.stages.messages import CropMask, Cut
 
 def worker(stage: str, sink: str | None = None) -> StageWorker:
     made = StageWorker()
-    made.start("standin_stages", None, stage, JobConfig(), sink)
+    made.start("standin_stages", None, stage, JobConfig(), sink, {})
     return made
 
 

@@ -1,0 +1,75 @@
+"""The driver is killed at random points and run again: every key ends exactly once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from sink_contents import SinkContents
+from test_job import photographs
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+IMAGES = 400
+
+
+def start(source: Path, sink: Path, placement: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "STANDIN_SECONDS": "0.005"}
+    environment.pop("RAY_AUTH_MODE", None)
+    environment.pop("RAY_AUTH_TOKEN", None)
+    command = [sys.executable, str(HERE / "kill_me.py"), str(source), str(sink), placement]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+
+def kill_when(driver: subprocess.Popen[str], ended: int, delay: float) -> bool:
+    """SIGKILL the driver `delay` seconds after `ended` images; False when it finished before."""
+    assert driver.stdout is not None
+    children = []
+    for line in driver.stdout:
+        if line.startswith("finished"):
+            driver.wait(60)
+            return False
+        if line.startswith("ended") and int(line.split()[1]) >= ended:
+            time.sleep(delay)
+            children = psutil.Process(driver.pid).children(recursive=True)
+            driver.send_signal(signal.SIGKILL)
+            break
+    driver.wait(60)
+    # What works on images ends with the driver. Ray's two agents look for their raylet for another minute.
+    agents = [child for child in children if child.name() in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")]
+    _, alive = psutil.wait_procs([child for child in children if child not in agents], timeout=60)
+    for agent in agents:
+        agent.kill()
+    assert not alive, f"left behind: {[process.name() for process in alive]}"
+    return True
+
+
+@pytest.mark.parametrize(("seed", "placement"), [(1, "fused"), (2, "split"), (3, "fused")])
+def test_a_driver_killed_at_random_points_ends_every_key_once(seed: int, placement: str, tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    names = [f"{i:03d}.jpg" for i in range(IMAGES)]
+    source, sink = photographs(tmp_path / "in", names), tmp_path / "out"
+    (source / names[7]).write_bytes(b"not an image")
+    kills = 0
+    for _ in range(2):
+        kills += kill_when(start(source, sink, placement), rng.randrange(0, IMAGES // 2), rng.uniform(0.0, 0.5))
+    assert kills, "it was never killed: nothing was tested"
+    last = start(source, sink, placement)
+    out, _ = last.communicate(timeout=200)
+    assert last.returncode == 0
+    images, before = map(int, out.splitlines()[-1].split()[1:])
+    assert images + before == IMAGES
+
+    found = SinkContents.read(sink)
+    assert set(found.outcomes) == set(names)
+    assert set(found.rows.values()) == {1}, "a doubled row"
+    assert [key for key, outcome in found.outcomes.items() if outcome == "failure"] == [names[7]]
+    assert found.outputs == {key for key in found.output_keys.values() if key is not None}, "an orphan"
