@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mattemill.cluster.actions import Passed, Reply
+from mattemill.pipeline.allocator import keep_freed_memory
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.outcome import Failure
 from mattemill.pipeline.stages.stage import Done, Failed, Stage
@@ -69,6 +70,7 @@ class StageWorker:
             sys.path.append(folder)
 
         cv2.setNumThreads(1)  # one worker, one core: the pools are sized by that
+        keep_freed_memory()
         stage: Stage = importlib.import_module(module).build_stage(name, config, sink)
         self._stage = stage
         return self._who, stage.device
