@@ -18,7 +18,7 @@ $(BIN)/python:
 		"apt-get install python3-venv, then try again" >&2; rm -rf $(VENV); exit 1; }
 
 $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
-	@echo "installing mattemill into $(VENV) (about 150 MB to download)"
+	@echo "installing mattemill into $(VENV) (about 310 MB to download)"
 	@started=$$(date +%s); $(PIP_INSTALL) -e '.[demo]' && echo "installed in $$(($$(date +%s) - started)) s"
 	@touch $@
 

@@ -143,8 +143,8 @@ def test_the_iam_policy_parses_and_allows_what_a_job_does_and_no_more() -> None:
         "arn:aws:s3:::my-photos": {"s3:ListBucket"},
         "arn:aws:s3:::my-mattes": {"s3:ListBucket"},
         "arn:aws:s3:::my-photos/catalog/*": {"s3:GetObject"},
-        "arn:aws:s3:::my-mattes/catalog/*": {"s3:PutObject"},
-        "arn:aws:s3:::my-mattes/catalog/_mattemill/*": {"s3:GetObject", "s3:PutObject", "s3:DeleteObject"},
+        "arn:aws:s3:::my-mattes/catalog/*": {"s3:PutObject", "s3:DeleteObject"},
+        "arn:aws:s3:::my-mattes/catalog/_mattemill/*": {"s3:GetObject"},
     }
 
 

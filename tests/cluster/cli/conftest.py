@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -51,9 +52,11 @@ def mattemill(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """`mattemill ARGUMENTS` in this process, in an empty folder; the exit code."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
+    """`mattemill ARGUMENTS` in this process, in an empty folder; the exit code. Logging is put back as it was."""
     monkeypatch.chdir(tmp_path)
+    loggers = [logging.getLogger(name) for name in ("mattemill", "__main__")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
 
     def run(*arguments: str) -> int:
         try:
@@ -61,4 +64,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         except SystemExit as end:
             return int(end.code or 0)
 
-    return run
+    yield run
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
