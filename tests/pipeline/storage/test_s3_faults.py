@@ -115,18 +115,18 @@ def test_a_conditional_put_whose_answer_was_lost_says_already_there(
 ) -> None:
     fault = Fault("lost_answer", "out", methods=("PUT",))
     with FaultyProxy(s3.endpoint_url, fault) as proxy, pytest.raises(AlreadyThereError):
-        store_through(proxy.endpoint_url).put("out", DATA, content_type=JPEG, if_absent=True)
+        store_through(proxy.endpoint_url).put("out.parquet", DATA, content_type=JPEG, if_absent=True)
 
-    assert direct.get("out").data == DATA
+    assert direct.get("out.parquet").data == DATA
 
 
 def test_a_conflict_of_two_conditional_puts_is_tried_again_and_not_taken_for_done(
     store_through: StoreThrough, s3: EmbeddedS3, direct: S3Store
 ) -> None:
     with FaultyProxy(s3.endpoint_url, Fault("conflict", "out", methods=("PUT",), times=2)) as proxy:
-        store_through(proxy.endpoint_url).put("out", DATA, content_type=JPEG, if_absent=True)
+        store_through(proxy.endpoint_url).put("out.parquet", DATA, content_type=JPEG, if_absent=True)
 
-    assert direct.get("out").data == DATA
+    assert direct.get("out.parquet").data == DATA
 
 
 def test_a_listing_survives_a_page_that_fails(
