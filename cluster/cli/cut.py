@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mattemill.cluster.cli import options
-from mattemill.cluster.cli.models import fetch_if_default
+from mattemill.cluster.cli.models import fetch_needed
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import MattemillError, UsageError
 
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     out, config = _target(args, config)
     data = _read(args.photo)
     _refuse_own_input(args.photo, out)
-    fetch_if_default(config.model)
+    fetch_needed(config.model)
     # onnxruntime and OpenCV are loaded here: wrong use is told without waiting for them.
     from mattemill.pipeline.cutter import CutFailedError, Cutter
     from mattemill.pipeline.errors import ImageError

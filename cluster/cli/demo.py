@@ -63,7 +63,7 @@ class Phases:
 
 def run(args: argparse.Namespace) -> int:
     """The whole demo. Raises DemoError when something did not end as it should."""
-    from mattemill.cluster.cli.models import fetch_if_default
+    from mattemill.cluster.cli.models import fetch_needed
     from mattemill.pipeline.storage.embedded_server import EmbeddedS3
 
     photographs = find_photographs(args.photos or _SAMPLES)
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     phases = Phases()
     with _terminated_like_interrupted():
         with phases("network fetched"):
-            fetch_if_default(JobConfig().model)
+            fetch_needed(JobConfig().model)
         with phases("S3 server started"):
             server = EmbeddedS3([_BUCKET])
             server.start()

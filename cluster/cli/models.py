@@ -10,7 +10,7 @@ from typing import Any
 
 from mattemill.cluster.cli import options, say
 from mattemill.pipeline.errors import ModelError, UsageError
-from mattemill.pipeline.models.cache import cache_folder, cached_file, check_file, is_fetched
+from mattemill.pipeline.models.cache import cache_folder, cached_file, check_file, is_fetched, model_path
 from mattemill.pipeline.models.card import ByHand, ModelCard
 from mattemill.pipeline.models.cards import CARDS, DEFAULT_MODEL, card_of
 from mattemill.pipeline.models.fetch import FetchProgress, fetch_model
@@ -104,10 +104,16 @@ def verify_models(args: argparse.Namespace) -> int:
     return 0 if all(result["ok"] for result in results) else 1
 
 
-def fetch_if_default(name: str) -> None:
-    """Fetch the default network when it is asked for and not here, saying so; others are for the user to fetch."""
-    if name == DEFAULT_MODEL and not is_fetched(CARDS[name]):
-        fetch_with_progress(name, None)
+def fetch_needed(model: str) -> None:
+    """See that a job's networks are here: the default one is fetched, saying so; others are for the user to fetch.
+
+    The default network is needed whatever the `model`: it also localises. Raises UsageError for an unknown name,
+    ModelError for one that has to be fetched first.
+    """
+    if model != DEFAULT_MODEL and not is_fetched(card_of(_known(model))):
+        model_path(model)  # its error says how
+    if not is_fetched(CARDS[DEFAULT_MODEL]):
+        fetch_with_progress(DEFAULT_MODEL, None)
 
 
 def fetch_with_progress(name: str, from_file: Path | None) -> Path:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mattemill.cluster.cli import options, say
-from mattemill.cluster.cli.models import fetch_if_default
+from mattemill.cluster.cli.models import fetch_needed
 from mattemill.cluster.progress import JobPlan, JobSummary
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.reasons import SENTENCES, Reason
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plan.to_json()) if args.json else plan_text(plan))
         return 0
 
-    fetch_if_default(config.model)
+    fetch_needed(config.model)
     summary = _run_job(args, config, retry)
     if args.json:
         print(json.dumps(summary.to_json()))

@@ -76,8 +76,32 @@ def test_a_network_that_is_not_fetched_fails_verification_by_name(
     assert "mattemill models fetch isnet" in capsys.readouterr().out
 
 
-def test_a_job_with_a_network_that_is_not_fetched_says_how_to_fetch_it(
+@pytest.mark.parametrize("command", [("run", "photos", "sink"), ("cut", "photo.png")], ids=lambda c: c[0])
+def test_work_with_a_network_that_is_not_fetched_says_how_to_fetch_it_and_downloads_nothing(
+    here: Callable[..., int],
+    empty_cache: Path,
+    samples: Path,
+    command: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("photos").mkdir()
+    Path("photo.png").write_bytes((samples / "cat.png").read_bytes())
+    assert here(*command, "--model", "isnet") == 1
+    assert "mattemill models fetch isnet" in capsys.readouterr().err
+    assert not list(empty_cache.glob("*.onnx"))
+
+
+def test_work_with_a_network_that_nobody_knows_is_wrong_use(
+    here: Callable[..., int], samples: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here("run", str(samples), "sink", "--model", "u3net") == 2
+    assert "known are isnet" in capsys.readouterr().err
+
+
+def test_the_default_network_is_fetched_when_it_is_first_needed(
     here: Callable[..., int], empty_cache: Path, samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert here("run", str(samples), "sink", "--model", "isnet") == 1
-    assert "mattemill models fetch isnet" in capsys.readouterr().err
+    assert here("cut", str(samples / "cat.png"), "-o", "out.png") == 0
+    told = capsys.readouterr().err
+    assert "fetching network u2netp (4.25 MB, weights Apache-2.0)" in told
+    assert len(list(empty_cache.glob("*.onnx"))) == 1
