@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mattemill.cluster.actions import FUSED, SPLIT, CellPlan, StagePlan
 from mattemill.cluster.calibration import FIRST_GUESS, Calibration
 from mattemill.cluster.machine import gate_bytes, object_store_bytes, usable_cores
-from mattemill.cluster.sizing import MAX_BATCH, Sizing, choose_placement, solve
+from mattemill.cluster.sizing import Sizing, choose_placement, solve
 from mattemill.pipeline.config import JobConfig
 
 _NETWORKS = ("detect", "segment", "matte", "cut")
@@ -54,7 +54,7 @@ def lay_out(config: JobConfig, device: str, gpus: int, store_bytes: int = 0) -> 
             StagePlan(
                 name=name,
                 workers=sizing.stages[name].workers,
-                batch_limit=config.fetch_batch if name == "fetch" else MAX_BATCH,
+                batch_limit=config.fetch_batch,
                 # A batch is one object and one burst of memory in a worker: an eighth of the gate at most.
                 max_bytes=max(1, gate // 8),
             )

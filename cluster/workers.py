@@ -9,12 +9,12 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mattemill.cluster import quick_pickle as quick_pickle
 from mattemill.cluster.actions import Passed, Reply
 from mattemill.pipeline.allocator import keep_freed_memory
 from mattemill.pipeline.config import JobConfig
@@ -122,13 +122,16 @@ def _resolve(item: WireItem, payloads: Sequence[Sequence[Any]]) -> tuple[Any, ..
 
 
 def payload_bytes(value: Any) -> int:
-    """Bytes of the arrays and byte strings in a value: what it takes in the object store."""
+    """Bytes of the arrays and byte strings that a stage's output holds itself: what it takes in the object store."""
     if isinstance(value, np.ndarray):
         return value.nbytes
     if isinstance(value, bytes | bytearray):
         return len(value)
     if isinstance(value, list | tuple):
         return sum(map(payload_bytes, value))
-    if is_dataclass(value):
-        return sum(payload_bytes(getattr(value, f.name)) for f in fields(value))
-    return 0
+    # One level deep: this runs for every image, and what lies deeper in our messages is small.
+    return sum(
+        part.nbytes if isinstance(part, np.ndarray) else len(part)
+        for part in (getattr(value, name) for name in getattr(value, "__dataclass_fields__", ()))
+        if isinstance(part, np.ndarray | bytes)
+    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -77,7 +78,7 @@ class JobConfig:
     memory_bytes: int = 0  # bytes of the object store; 0 = 30 % of the memory, at most 8 GiB
     in_flight_bytes: int = 0  # decoded bytes admitted at once (the byte gate); 0 = follows memory_bytes
     shard_size: int = 256  # images; what a killed job repeats at most, per shard in flight
-    fetch_batch: int = 32  # images an object: 8 times the throughput of one image an object, measured
+    fetch_batch: int = 64  # images an object and a call, at most: 1.4 times the rate of 32 when networks cost nothing
     fetch_threads: int = 16  # concurrent GETs: hides 20-50 ms of S3 latency at hundreds of images a second
     batch_age: float = 0.2  # seconds after which a batch that is not full is sent
     call_timeout: float = 120.0  # seconds one image alone may take in one stage before its worker is killed
@@ -130,17 +131,25 @@ class JobConfig:
                 "(`mattemill models list` names where to get it)"
             )
 
+    @property
+    def background_picture(self) -> Path | None:
+        """The file of the background, '~' expanded; None when it is a colour."""
+        if self.background is None or self.background.startswith("#"):
+            return None
+        return Path(os.path.expanduser(self.background))  # not Path.expanduser: it raises when there is no home
+
     def fingerprint(self, model_hashes: Mapping[str, str]) -> str:
         """16 hex digits that change with anything that can change a pixel of an output.
 
         model_hashes: sha256 by role ('detect', 'segment', ...), for every network that takes part.
         """
         pixels: dict[str, Any] = {name: getattr(self, name) for name in PIXEL_FIELDS}
-        if self.background is not None and not self.background.startswith("#"):
+        picture = self.background_picture
+        if picture is not None:
             try:
-                pixels["background"] = hashlib.sha256(Path(self.background).read_bytes()).hexdigest()
-            except OSError as error:
-                raise ConfigError(f"background {self.background}: cannot be read ({error})") from error
+                pixels["background"] = hashlib.sha256(picture.read_bytes()).hexdigest()
+            except (OSError, ValueError) as error:
+                raise ConfigError(f"background {self.background}: cannot be used ({error})") from error
         text = json.dumps({"v": MATTE_VERSION, "config": pixels, "models": dict(sorted(model_hashes.items()))})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
