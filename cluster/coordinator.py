@@ -32,7 +32,7 @@ from mattemill.cluster.calibration import Calibration
 from mattemill.cluster.errors import BrokenStageError, FinishedTwiceError
 from mattemill.cluster.faults import Again, Verdict, after_exception, after_loss
 from mattemill.cluster.gate import Gate
-from mattemill.cluster.images import Image, Item, OpenShard, Payload, Slot, join_facts
+from mattemill.cluster.images import Image, Item, OpenShard, Payload, join_facts
 from mattemill.cluster.pool import StagePool, Worker
 from mattemill.cluster.stock import Stock
 from mattemill.pipeline.outcome import Facts, Failure, Matte, Outcome
@@ -131,6 +131,10 @@ class Coordinator:
         if reply.device:
             self.devices[call.stage] = reply.device
         payload = Payload(handle, reply.output_bytes)
+        # Held while the results are gone through: an image that ends at its second crop lets go of its first, which
+        # must not drop the payload of its neighbours in the call.
+        payload.uses = 1
+        self.gate.keep(payload.n_bytes)
         own = Facts(
             seconds={call.stage: reply.seconds / n},
             worker={call.stage: reply.worker},
@@ -145,10 +149,7 @@ class Coordinator:
                 self._passed(item, call.stage, result, payload, position)
             else:
                 self.finish(item.image, result)
-        if payload.uses:
-            self.gate.keep(payload.n_bytes)
-        else:
-            self._actions.append(DropPayload(handle))
+        self._let_go(payload)
 
     def call_failed(self, call_id: int, fault: Fault, message: str) -> None:
         """A call has ended without a reply."""
@@ -382,11 +383,10 @@ class Coordinator:
 
     def _release(self, image: Image) -> None:
         for slot in image.slots():
-            self._drop_slot(slot)
+            self._let_go(slot[0])
         image.forget_slots()
 
-    def _drop_slot(self, slot: Slot) -> None:
-        payload = slot[0]
+    def _let_go(self, payload: Payload) -> None:
         payload.uses -= 1
         if payload.uses == 0:
             self.gate.drop(payload.n_bytes)

@@ -59,6 +59,7 @@ def fused_plan(workers: int = 2, **changes: Any) -> CellPlan:
 class Behaviour:
     """What the simulated stages do. Sets hold keys of images; a stage name says where it strikes.
 
+    fails_crop: key -> the crop of it that fails in the segment stage, while its other crops pass.
     seconds: simulated time an item, by stage. random_deaths, random_losses: chances a call.
     decoded: bytes of an image by key. fan_out: crops by key.
     """
@@ -69,6 +70,7 @@ class Behaviour:
     hangs: Mapping[str, str] = field(default_factory=dict)
     sickens: Mapping[str, str] = field(default_factory=dict)
     fails: Mapping[str, str] = field(default_factory=dict)
+    fails_crop: Mapping[str, int] = field(default_factory=dict)
     random_deaths: float = 0.0
     random_losses: float = 0.0
     start_failures: int = 0
@@ -217,7 +219,7 @@ class SimulatedCell:
             results: list[Passed | Failure] = []
             for item in call.items:
                 key = item.image.ref.key
-                if b.fails.get(key) == stage:
+                if b.fails.get(key) == stage or (stage == "segment" and b.fails_crop.get(key) == item.crop):
                     results.append(Failure(Reason.NO_SUBJECT, stage, "nothing there"))
                 elif stage == "store":
                     results.append(Passed(Facts(), output=Stored(f"{key}.png", 10)))

@@ -60,6 +60,16 @@ def test_a_failure_of_one_image_leaves_its_batch_alone(plan: CellPlan) -> None:
     assert_clean(cell)
 
 
+@pytest.mark.parametrize("bad_crop", [0, 1, 2])
+def test_a_crop_that_fails_leaves_the_crops_of_other_images_in_its_call_alone(bad_crop: int) -> None:
+    bad = {f"k{i:05d}": bad_crop for i in range(0, 100, 3)}
+    cell = SimulatedCell(split_plan(1), Behaviour(fails_crop=bad, fan_out=lambda key: 3))
+    cell.run(shards_of(100))
+    assert max(cell.batches["segment"]) > 3, "crops of several images share a call"
+    assert reasons(cell) == dict.fromkeys(bad, Reason.NO_SUBJECT)
+    assert_clean(cell)
+
+
 @PLANS
 def test_an_exception_is_bisected_down_to_the_image_that_causes_it(plan: CellPlan) -> None:
     stage = plan.stages[-2].name

@@ -25,6 +25,7 @@ N = 80
     poisons=st.lists(
         st.tuples(st.integers(0, N - 1), st.sampled_from(["raises", "kills", "hangs", "sickens", "fails"])), max_size=6
     ),
+    bad_crops=st.dictionaries(st.integers(0, N - 1), st.integers(0, 3), max_size=12),
     in_order=st.booleans(),
     gate_bytes=st.sampled_from([2_000_000, 50_000_000, 10**9]),
     shard_size=st.sampled_from([1, 7, 64, 256]),
@@ -36,6 +37,7 @@ def test_every_image_ends_exactly_once(
     deaths: float,
     losses: float,
     poisons: list[tuple[int, str]],
+    bad_crops: dict[int, int],
     in_order: bool,
     gate_bytes: int,
     shard_size: int,
@@ -58,8 +60,13 @@ def test_every_image_ends_exactly_once(
         struck[kind][key] = rng.choice(stages)
         expected[key] = {means[kind]}
     sizes = {ref.key: rng.choice([10_000, 1_000_000, 5_000_000]) for ref in refs(N)}
+    if split:
+        for number, crop in bad_crops.items():
+            if crop < number % 4 + 1:
+                expected.setdefault(f"k{number:05d}", set()).add(Reason.NO_SUBJECT)
     behaviour = Behaviour(
         **struck,
+        fails_crop={f"k{number:05d}": crop for number, crop in bad_crops.items()},
         random_deaths=deaths,
         random_losses=losses,
         in_order=in_order,
