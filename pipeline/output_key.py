@@ -2,12 +2,16 @@
 
     a.jpg                  a.jpg.png          (a.png becomes a.png.png: no two photographs share an output)
     x/../a.jpg             x/%2E%2E/a.jpg.png
-    s3://bucket/x/a.jpg    bucket/x/a.jpg.png
+    s3://bucket/x/a.jpg    s3:/%2Fbucket/x/a.jpg.png
     _mattemill/a.jpg       %5Fmattemill/a.jpg.png
 
-The suffix of the format taken off, `urllib.parse.unquote(output, errors="surrogatepass")` gives the source key back
-(for absolute keys what follows `://` and its slashes), so that the map is injective among the keys of one source,
-which are all absolute or all relative. The exception are over-long names, which end in `~` and a SHA-256.
+The suffix of the format taken off, `urllib.parse.unquote(output, errors="surrogatepass")` gives the source key back,
+so that the map is injective over all keys. The exception are over-long names, which end in `~` and a SHA-256. An
+absolute key of a manifest is a key as any other, its scheme included: an S3 key may itself begin with 's3://', and what
+was cut off it would be another photograph's key.
+
+An output key has at most 700 bytes: below a sink's prefix of up to 324 bytes, its last slash counted, every output
+stays within the 1,024 that S3 allows.
 
 For systems that tell upper from lower case in names (S3, Linux): 'A.jpg' and 'a.jpg' are two photographs.
 """
@@ -21,7 +25,7 @@ import unicodedata
 SUFFIXES = {"png": ".png", "webp": ".webp"}
 
 _LONGEST_SEGMENT = 200  # bytes; file systems allow 255, less the suffix and room for a prefix
-_LONGEST_KEY = 900  # bytes; S3 allows 1,024, less the sink's own prefix
+_LONGEST_KEY = 700  # bytes; S3 allows 1,024, which leaves 324 for the sink's prefix with its slash
 _HASH_MARK = "~"  # always encoded in what comes from a source key
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f%\\~\ud800-\udfff]")
@@ -32,10 +36,6 @@ _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
 def output_key(key: str, format: str) -> str:
     """The key of the output below the sink. key: of the photograph in its source. format: 'png' or 'webp'."""
     suffix = SUFFIXES[format]
-    for scheme in ("s3://", "file:///"):
-        if key.startswith(scheme):
-            key = key[len(scheme) :]
-            break
     if not key:
         raise ValueError("a photograph's key is never empty")
     segments = _segments(key)
