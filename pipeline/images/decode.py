@@ -17,7 +17,7 @@ from mattemill.pipeline.images.buffers import Data, view_of
 from mattemill.pipeline.images.colour import srgb_transform, to_srgb
 from mattemill.pipeline.images.jpeg_markers import read_markers
 from mattemill.pipeline.images.orientation import apply_orientation
-from mattemill.pipeline.images.tiff_tags import pixels_end, read_directory
+from mattemill.pipeline.images.tiff_tags import PHOTOMETRIC, pixels_end, read_directory
 from mattemill.pipeline.photo import Header, Rgb
 from mattemill.pipeline.reasons import Reason
 
@@ -145,12 +145,8 @@ def _as_rgb(image: Image.Image, header: Header) -> Rgb:
     icc = image.info.get("icc_profile")
     transparency = image.info.get("transparency")
     if image.mode.startswith("I;16") or (image.mode == "I" and header.bit_depth == 16):
-        return _from_16_bit(image, transparency, icc)
-    if image.mode in ("I", "F"):
-        raise ImageError(
-            Reason.UNSUPPORTED_TYPE,
-            f"the {header.format.upper()} has 32 bits a channel and no defined white; save it with 8 or 16 bits",
-        )
+        white_is_zero = isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(PHOTOMETRIC) == 0
+        return _from_16_bit(image, white_is_zero, transparency, icc)
     if image.mode in ("P", "PA"):
         has_alpha = image.mode == "PA" or transparency is not None
         image = image.convert("RGBA" if has_alpha else "RGB")
@@ -168,9 +164,14 @@ def _as_rgb(image: Image.Image, header: Header) -> Rgb:
     return np.asarray(to_srgb(image, icc))
 
 
-def _from_16_bit(image: Image.Image, transparency: object, icc: bytes | None) -> Rgb:
-    """16-bit grey, scaled: Pillow's own conversion to 8 bits cuts off at 255, a white picture."""
+def _from_16_bit(image: Image.Image, white_is_zero: bool, transparency: object, icc: bytes | None) -> Rgb:
+    """16-bit grey, scaled: Pillow's own conversion to 8 bits cuts off at 255, a white picture.
+
+    white_is_zero: TIFF's PhotometricInterpretation 0, which Pillow turns round at 8 bits but not at 16.
+    """
     values = np.asarray(image).astype(np.uint32)
+    if white_is_zero:
+        values = 65535 - values
     grey = ((values * 255 + 32767) // 65535).astype(np.uint8)
     if isinstance(transparency, int):
         grey[values == transparency] = 255

@@ -27,7 +27,7 @@ def read_header(data: Data) -> Header:
 
     data: the whole encoded file, not empty (bytes or a uint8 (n,) array). Raises ImageError: TRUNCATED for an empty
     file and for one that ends inside its header, UNSUPPORTED_TYPE naming the type for anything that is not a JPEG, PNG,
-    WebP, GIF, TIFF or BMP, UNDECODABLE for a header that makes no sense. Sizes are not judged: see `check_limits`.
+    WebP, GIF, TIFF or BMP and for a TIFF without a defined white (floating point, 32 bits a channel), UNDECODABLE for a header that makes no sense. Sizes are not judged: see `check_limits`.
     """
     view = view_of(data)
     if len(view) == 0:
@@ -194,6 +194,12 @@ def _tiff(view: memoryview) -> Header:
         raise ImageError(Reason.UNSUPPORTED_TYPE, "the file is a camera raw (DNG, NEF, CR2 ...); export a JPEG or TIFF")
     width, height = directory.first(tiff_tags.WIDTH, 0), directory.first(tiff_tags.HEIGHT, 0)
     depth = directory.first(tiff_tags.BITS, 1)
+    if depth > 16 or directory.first(tiff_tags.SAMPLE_FORMAT, 1) == 3:
+        kind = " as floating point" if directory.first(tiff_tags.SAMPLE_FORMAT, 1) == 3 else ""
+        raise ImageError(
+            Reason.UNSUPPORTED_TYPE,
+            f"the TIFF has {depth} bits a channel{kind} and no defined white; save it with 8 or 16 bits",
+        )
     samples = directory.first(tiff_tags.SAMPLES, 1)
     photometric = directory.first(tiff_tags.PHOTOMETRIC, 1)
     if photometric == 3:
@@ -205,9 +211,7 @@ def _tiff(view: memoryview) -> Header:
     elif samples == 2:
         mode = "LA"
     else:
-        mode = {1: "1", 16: "I;16", 32: "I"}.get(depth, "L")
-        if directory.first(tiff_tags.SAMPLE_FORMAT, 1) == 3:
-            mode = "F"
+        mode = {1: "1", 16: "I;16"}.get(depth, "L")
     orientation = directory.first(tiff_tags.ORIENTATION, 1)
     return Header(
         "tiff",

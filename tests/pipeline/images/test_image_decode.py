@@ -6,6 +6,7 @@ import io
 import struct
 from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import odd_images as odd
 import pytest
@@ -239,12 +240,36 @@ def test_stray_bytes_before_the_end_of_a_jpeg_are_forgiven() -> None:
     assert np.array_equal(read(data + b"trailing bytes of a telephone's second picture"), read(data))
 
 
-def test_a_float_tiff_has_no_white_and_is_refused() -> None:
+def float_tiff_of_pillow() -> bytes:
     out = io.BytesIO()
     Image.fromarray(np.zeros((4, 5), np.float32)).save(out, "TIFF")
-    with pytest.raises(ImageError, match="32 bits") as caught:
-        read(out.getvalue())
+    return out.getvalue()
+
+
+def tiff_of_opencv(channels: int, kind: type[np.generic]) -> bytes:
+    done, encoded = cv2.imencode(".tiff", np.zeros((4, 5, channels), kind))
+    assert done
+    return encoded.tobytes()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [float_tiff_of_pillow(), *(tiff_of_opencv(n, kind) for n in (1, 3, 4) for kind in (np.float32, np.float64))],
+    ids=["pillow", "1x32", "1x64", "3x32", "3x64", "4x32", "4x64"],
+)
+def test_a_float_tiff_has_no_white_and_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match="(32|64) bits a channel as floating point and no defined white") as caught:
+        read(data)
     assert caught.value.reason is Reason.UNSUPPORTED_TYPE
+
+
+@pytest.mark.parametrize("white_is_zero", [False, True])
+def test_16_bit_grey_is_no_negative_where_zero_is_white(white_is_zero: bool) -> None:
+    out = io.BytesIO()
+    stored = np.array([[0, 16448, 65535]], np.uint16)
+    Image.fromarray(stored).save(out, "TIFF", tiffinfo={262: 0 if white_is_zero else 1})
+
+    assert read(out.getvalue())[0, :, 0].tolist() == ([255, 191, 0] if white_is_zero else [0, 64, 255])
 
 
 def test_a_jpeg_whose_second_frame_header_claims_another_size_is_refused() -> None:
