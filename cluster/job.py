@@ -73,6 +73,7 @@ class _Clocked:
 
 def prepare(source: str, sink: str, config: JobConfig, stages: str = DEFAULT_STAGES) -> Prepared:
     """Open the source, find the models and the device. Raises UsageError, SourceError, ModelError, DeviceError."""
+    _check_background(config)
     where = Location.parse(sink)
     opened = open_source(source, config, exclude=where)
     hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
@@ -148,6 +149,7 @@ def plan_job(
 
     Without its models a job has no fingerprint, so that what is done already cannot be told: then all is due.
     """
+    _check_background(config)
     where = Location.parse(sink)
     opened = open_source(source, config, exclude=where)
     device = resolve_device(config.device)
@@ -201,6 +203,15 @@ def plan_job(
         device=device,
         placement=lay_out(config, device, 0).plan.placement if device == "cpu" else config.placement,
     )
+
+
+def _check_background(config: JobConfig) -> None:
+    """Raises ConfigError when the background is a file that is no picture: here, and not in every worker."""
+    if config.background_picture is not None:
+        # Imported here: most jobs have none, and a job without work shall not wait for OpenCV.
+        from mattemill.pipeline.stages.matte import load_background
+
+        load_background(config)
 
 
 def _model_needs(config: JobConfig) -> tuple[ModelNeed, ...]:

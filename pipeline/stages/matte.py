@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -37,7 +36,7 @@ class MatteMaker:
         self._output = config.output
         self._threshold = config.confidence_threshold
         self._refine = REFINERS[config.refine]()
-        self._background = _load_background(config) if config.output == "composite" else None
+        self._background = load_background(config) if config.output == "composite" else None
 
     def __call__(self, image: Rgb, detection: Detection, masks: Sequence[CropMask]) -> tuple[Cut, dict[str, float]]:
         """The cut of uint8 (H, W, 3) and its quality figures, the score under 'confidence'.
@@ -87,19 +86,19 @@ class MatteStage:
         return Done(cut, Facts(scores=figures))
 
 
-def _load_background(config: JobConfig) -> npt.NDArray[np.uint8]:
-    """A colour uint8 (3,), or a picture uint8 (H, W, 3)."""
-    given = config.background
+def load_background(config: JobConfig) -> npt.NDArray[np.uint8]:
+    """A colour uint8 (3,), or a picture uint8 (H, W, 3). Raises ConfigError when the picture cannot be used."""
+    given, picture = config.background, config.background_picture
     if given is None:
         return np.array([255, 255, 255], np.uint8)
-    if given.startswith("#"):
+    if picture is None:
         return np.array([int(given[at : at + 2], 16) for at in (1, 3, 5)], np.uint8)
     try:
-        data = Path(given).expanduser().read_bytes()
+        data = picture.read_bytes()
         header = read_header(data)
         check_limits(header, len(data), config.max_pixels, config.max_file_bytes)
         return decode(data, header)
-    except (OSError, ImageError) as error:
+    except (OSError, ValueError, ImageError) as error:
         raise ConfigError(f"background {given}: cannot be used ({error})") from error
 
 
