@@ -24,8 +24,9 @@ def add_parser(commands: Any) -> None:
         "cut",
         help="cut one photograph; '-' for stdin and stdout",
         description="Cut one photograph with the same stages as a job. Without -o the result lies beside the "
-        "photograph, named after what it is: photo.jpg becomes photo.matte.png, photo.cutout.png or "
-        "photo.composite.png. An existing result is written over, the photograph itself never.",
+        "photograph, named after what it is: photo.jpg becomes photo.jpg.matte.png, "
+        "photo.jpg.cutout.png or photo.jpg.composite.png. An existing result is written over, the photograph itself "
+        "never.",
     )
     parser.add_argument("photo", metavar="PHOTO", help="a JPEG, PNG, WebP, TIFF, BMP or GIF file, or '-' for stdin")
     parser.add_argument("-o", "--out", metavar="FILE", help="result; '-' for stdout; its suffix says png or webp")
@@ -98,7 +99,7 @@ def _target(args: argparse.Namespace, config: JobConfig) -> tuple[str, JobConfig
             out = _STREAM
         else:
             photo = Path(args.photo)
-            out = str(photo.with_name(f"{photo.stem}.{config.output}.{config.format}"))
+            out = str(photo.with_name(f"{photo.name}.{config.output}.{config.format}"))
     else:
         out = args.out
         suffix = Path(out).suffix.lower()

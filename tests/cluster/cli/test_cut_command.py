@@ -28,7 +28,7 @@ def test_without_out_the_matte_lies_beside_the_photograph(
     here: Callable[..., int], photo: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here("cut", str(photo)) == 0
-    matte = Image.open(photo.with_name("photo.matte.png"))
+    matte = Image.open(photo.with_name("photo.jpg.matte.png"))
     assert (matte.mode, matte.size) == ("L", (1200, 1600))
     alpha = np.asarray(matte)
     assert alpha[800, 450] > 250  # the mug
@@ -41,8 +41,16 @@ def test_without_out_the_matte_lies_beside_the_photograph(
 
 def test_a_cutout_is_named_after_what_it_is_and_holds_the_colours(here: Callable[..., int], photo: Path) -> None:
     assert here("cut", str(photo), "--output", "cutout", "--format", "webp") == 0
-    cutout = Image.open(photo.with_name("photo.cutout.webp"))
+    cutout = Image.open(photo.with_name("photo.jpg.cutout.webp"))
     assert (cutout.format, cutout.mode, cutout.size) == ("WEBP", "RGBA", (1200, 1600))
+
+
+def test_two_photographs_of_one_stem_get_two_mattes(here: Callable[..., int], photo: Path, samples: Path) -> None:
+    other = photo.with_suffix(".png")
+    other.write_bytes((samples / "cat.png").read_bytes())
+    assert [here("cut", str(photo)), here("cut", str(other))] == [0, 0]
+    assert Image.open(photo.with_name("photo.jpg.matte.png")).size == (1200, 1600)
+    assert Image.open(photo.with_name("photo.png.matte.png")).size == Image.open(other).size
 
 
 def test_the_suffix_of_out_says_the_format(here: Callable[..., int], photo: Path) -> None:
@@ -116,4 +124,4 @@ def test_a_gpu_that_was_asked_for_and_is_not_there_is_an_error(here: Callable[..
     if not find_cuda().missing:
         pytest.skip("this machine has a usable GPU")
     assert here("cut", str(photo), "--device", "cuda") == 1
-    assert not photo.with_name("photo.matte.png").exists()
+    assert not photo.with_name("photo.jpg.matte.png").exists()
