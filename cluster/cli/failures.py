@@ -67,16 +67,13 @@ def report_text(report: FailureReport, examples: int) -> str:
         lines += ["", f"{group.count:,}  {group.reason}: {group.sentence}"]
         for example in group.examples[:examples]:
             dimensions = f" ({example.width}x{example.height})" if example.width and example.height else ""
-            lines.append(f"    {printable(example.key)}{dimensions}, in {example.stage}: {printable(example.message)}")
+            lines.append(
+                f"    {say.printable(example.key)}{dimensions}, in {example.stage}: {say.printable(example.message)}"
+            )
         if group.count > examples > 0:
             lines.append(f"    and {group.count - examples:,} more")
     lines += ["", f"the log: {report.log} (Parquet, partitioned by date and reason)"]
     return "\n".join(lines)
-
-
-def printable(text: str) -> str:
-    """The text with control characters escaped: a key comes from others and may hold anything."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def _plain(value: object) -> str:

@@ -146,14 +146,14 @@ def summary_text(summary: JobSummary) -> str:
         lines.append(f"{say.count(summary.retries, 'call')} made again")
     if summary.worker_deaths:
         lines.append(f"{say.count(summary.worker_deaths, 'worker')} died and got a successor")
-    if summary.spilled_bytes:
+    if summary.spilled_bytes > 0:  # -1: could not be told
         lines.append(f"{say.size(summary.spilled_bytes)} spilled to disk: lower --set in_flight_bytes")
     if summary.drained:
         left = f"{say.count(summary.remaining, 'image')} still due" if summary.remaining else "images are still due"
         lines.append(f"stopped before the end: {left}; the same command goes on")
-    lines.append(f"mattes in {summary.sink}, job {summary.fingerprint}")
+    lines.append(f"mattes in {say.printable(summary.sink)}, job {summary.fingerprint}")
     if summary.failures:
-        lines.append(f"more on what failed: mattemill failures {summary.sink}")
+        lines.append(f"more on what failed: mattemill failures {say.printable(summary.sink)}")
     return "\n".join(lines)
 
 
@@ -185,8 +185,8 @@ def plan_text(plan: JobPlan) -> str:
     again = f", {plan.changed:,} of them changed since they were done" if plan.changed else ""
     failed = f", {plan.failed_before:,} of them failed (--retry-failed does these)" if plan.failed_before else ""
     rows = [
-        ("source", plan.source),
-        ("sink", plan.sink),
+        ("source", say.printable(plan.source)),
+        ("sink", say.printable(plan.sink)),
         ("listed", f"{say.count(plan.listed, 'image')}, {say.size(plan.listed_bytes)}"),
         ("due", f"{say.count(plan.due, 'image')}, {say.size(plan.due_bytes)}{again}"),
         ("done before", f"{say.count(plan.already_done, 'image')}{failed}"),
@@ -200,5 +200,6 @@ def plan_text(plan: JobPlan) -> str:
     rows.append(("fingerprint", plan.fingerprint or "unknown until the networks are fetched"))
     lines = ["dry run: nothing is read but the listing, nothing is written", say.table(rows)]
     if plan.examples:
-        lines += ["for example", say.table([(key, "->", output) for key, output in plan.examples])]
+        examples = [(say.printable(key), "->", say.printable(output)) for key, output in plan.examples]
+        lines += ["for example", say.table(examples)]
     return "\n".join(lines)

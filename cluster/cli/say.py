@@ -42,6 +42,11 @@ def rate(per_second: float, what: str = "images") -> str:
     return f"{per_second:,.{digits}f} {what}/s"
 
 
+def printable(text: str) -> str:
+    """The text with control characters and bytes that are not UTF-8 escaped: a key comes from others."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
 def table(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset(), indent: str = "  ") -> str:
     """Rows of cells in columns as wide as their widest cell; the columns in `right` are set to the right."""
     if not rows:

@@ -72,6 +72,13 @@ def test_what_went_wrong_on_the_way_is_said() -> None:
     assert "5 MB spilled to disk" in text
 
 
+@pytest.mark.parametrize("spilled", [0, -1])
+def test_what_did_not_spill_or_could_not_be_told_is_not_said(spilled: int) -> None:
+    text = summary_text(replace(SUMMARY, spilled_bytes=spilled))
+    assert "spilled" not in text
+    assert "unknown" not in text
+
+
 def test_a_summary_as_json_holds_every_figure() -> None:
     line = json.loads(json.dumps(SUMMARY.to_json()))
     assert line["failed"] == {"truncated": 3, "no_subject": 7}
@@ -92,6 +99,15 @@ def test_a_plan_says_what_would_be_done() -> None:
         "a.jpg  ->  a.jpg.png",
     ):
         assert part in text
+
+
+def test_a_plan_and_a_summary_escape_what_a_strict_terminal_cannot_show() -> None:
+    broken = "caf\udce9\x1b[31m\n.jpg"  # a name in Latin-1, as Python reads it; then colours and a new line
+    plan = plan_text(replace(PLAN, source=f"/in/{broken}/", sink=f"/out/{broken}/", examples=((broken, "out.png"),)))
+    summary = summary_text(replace(SUMMARY, sink=f"/out/{broken}/"))
+    for text, times in ((plan, 3), (summary, 2)):
+        assert text.encode("utf-8", "strict")
+        assert text.count(r"caf\udce9\x1b[31m\n.jpg") == times
 
 
 def test_a_plan_with_a_network_that_is_not_fetched_says_so() -> None:
