@@ -39,6 +39,9 @@ from mattemill.pipeline.outcome import Facts, Failure, Matte, Outcome
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.shard import Shard
 
+_PAUSE = 5.0
+"""Seconds between two ticks above which this process was itself stopped (Ctrl-Z, a paused machine)."""
+
 
 class Coordinator:
     """State of one cell. Not thread-safe: one thread pumps it.
@@ -61,6 +64,7 @@ class Coordinator:
         self.draining = False
         self._source_done = False
         self._now = now
+        self._ticked = now
         self._order = tuple(self.pools.values())
         self._open: dict[str, OpenShard] = {}
         self._stock = Stock(fetch_batch, widest=max(stage.workers for stage in plan.stages[1:]))
@@ -179,7 +183,15 @@ class Coordinator:
         self._lose(pool, worker, fault, message)
 
     def tick(self, now: float) -> None:
-        """Time passes: calls over their deadline lose their worker. Call it a few times a second."""
+        """Time passes: calls over their deadline lose their worker. Call it a few times a second.
+
+        Time in which it was not called does not count against a call: the workers may have been stopped as well, and
+        their answers have not been read.
+        """
+        paused, self._ticked = now - self._ticked - _PAUSE, now
+        if paused > 0:
+            for pool in self._order:
+                pool.forgive(paused, now)
         self._now = now
         self._stock.tick(now, self.ended)
         for pool in self._order:

@@ -161,6 +161,13 @@ class StagePool:
             self._room.pop(worker.id, None)
             self._idle[worker.id] = worker
 
+    def forgive(self, seconds: float, now: float) -> None:
+        """Do not count the last `seconds` before `now` against the workers that start and the calls that run."""
+        for worker in self.workers.values():
+            worker.since = min(now, worker.since + seconds)
+            for call in worker.calls.values():
+                call.began = min(now, call.began + seconds)  # some began after the pause
+
     def overdue(self, now: float, call_timeout: float, seconds: float) -> list[Call]:
         """The running calls that are over their deadline, at most one a worker.
 

@@ -89,7 +89,10 @@ class _Worker:
 
 
 class SimulatedCell:
-    """Runs shards to their end. `outcomes` by key; `committed` are the shards that closed."""
+    """Runs shards to their end. `outcomes` by key; `committed` are the shards that closed.
+
+    pauses: moment -> seconds for which everything stands still from then on, the workers too; the clock goes on.
+    """
 
     def __init__(self, plan: CellPlan, behaviour: Behaviour, seed: int = 0, fetch_batch: int = 32) -> None:
         self.rng = random.Random(seed)
@@ -104,6 +107,7 @@ class SimulatedCell:
         self.overdraft_allowed = 0
         self.worst_excess = 0
         self.calls = 0
+        self.pauses: dict[float, float] = {}
         self.batches: dict[str, list[int]] = {}
         self._workers: dict[int, _Worker] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -242,6 +246,10 @@ class SimulatedCell:
         self.coordinator.call_failed(call.id, fault, message)
 
     def _tick(self) -> None:
+        for at in [at for at in self.pauses if at <= self.now]:
+            seconds = self.pauses.pop(at)
+            self.now += seconds
+            self._events = [(when + seconds, order, event) for when, order, event in self._events]
         self.coordinator.tick(self.now)
         self._at(0.25, self._tick)
 

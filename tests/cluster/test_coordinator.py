@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from simulated_cell import Behaviour, SimulatedCell, fused_plan, refs, shards_of, split_plan
 
-from mattemill.cluster.actions import CellPlan, StagePlan
+from mattemill.cluster.actions import Call, CellPlan, StagePlan
 from mattemill.cluster.coordinator import Coordinator
 from mattemill.cluster.errors import BrokenStageError, FinishedTwiceError
 from mattemill.cluster.gate import Gate
@@ -114,6 +114,37 @@ def test_a_call_over_its_deadline_costs_its_worker_and_times_the_image_out() -> 
     assert cell.coordinator.counters.timeouts >= 1
     assert cell.now < 60, "a batch does not get call_timeout for each of its images"
     assert_clean(cell)
+
+
+@PLANS
+def test_a_pause_of_the_whole_process_times_nobody_out(plan: CellPlan) -> None:
+    cell = SimulatedCell(plan, Behaviour(seconds=lambda stage, rng: 0.2), seed=4)
+    cell.pauses = {0.2: 3600.0, 3.1: 3600.0}  # in the start of the workers, and in calls
+    cell.run(shards_of(100))
+    assert cell.now > 7200
+    assert reasons(cell) == {}
+    assert (cell.coordinator.counters.timeouts, cell.coordinator.counters.deaths) == (0, 0)
+    assert_clean(cell)
+
+
+def test_a_call_that_hangs_is_still_found_after_a_pause() -> None:
+    cell = SimulatedCell(fused_plan(2, call_timeout=5.0), Behaviour(hangs={"k00050": "cut"}))
+    cell.pauses = {1.0: 3600.0}
+    cell.run(shards_of(100))
+    assert reasons(cell) == {"k00050": Reason.TIMED_OUT}
+    assert cell.now < 3600 + 60
+
+
+def test_a_call_that_begins_right_after_a_pause_has_its_deadline_from_there() -> None:
+    coordinator = Coordinator(fused_plan(1, call_timeout=5.0), 0.0)
+    coordinator.tick(0.25)
+    coordinator.at(3600.0)  # the first event after the pause, before the tick that sees it
+    coordinator.worker_ready(1, "fetch")
+    coordinator.offer(make_shard(refs(1)))
+    assert any(isinstance(action, Call) for action in coordinator.actions())
+    for second in range(8):
+        coordinator.tick(3600.25 + second)
+    assert coordinator.counters.timeouts == 1
 
 
 def test_a_sick_engine_is_replaced_and_only_the_image_that_sickens_every_one_fails() -> None:
