@@ -45,25 +45,44 @@ def pack(generation: int, finished_us: int, reason: str | None, etag: str | None
 
     The content only breaks ties, so that every reader takes the same row.
     """
-    if etag is None:
-        tail = b"\0"
-    elif _HEX32.fullmatch(etag):
-        tail = b"\1" + bytes.fromhex(etag)
-    else:
-        tail = b"\2" + etag.encode("utf-8", "surrogateescape")
-    return _HEAD.pack(generation, finished_us) + (reason or "").encode() + b"\0" + tail
+    return _HEAD.pack(generation, finished_us) + (reason or "").encode() + b"\0" + pack_etag(etag)
 
 
 def unpack(packed: bytes) -> NewestRow:
     """The inverse of `pack`."""
     generation, finished_us = _HEAD.unpack_from(packed)
     reason, _, tail = packed[_HEAD.size :].partition(b"\0")
-    etag: str | None = None
-    if tail[:1] == b"\1":
-        etag = tail[1:].hex()
-    elif tail[:1] == b"\2":
-        etag = tail[1:].decode("utf-8", "surrogateescape")
-    return NewestRow(generation, _EPOCH + timedelta(microseconds=finished_us), reason.decode() or None, etag)
+    return NewestRow(generation, from_microseconds(finished_us), reason.decode() or None, unpack_etag(tail))
+
+
+def pack_etag(etag: str | None) -> bytes:
+    """An ETag as few bytes: the usual 32 hex digits as 16."""
+    if etag is None:
+        return b"\0"
+    if _HEX32.fullmatch(etag):
+        return b"\1" + bytes.fromhex(etag)
+    return b"\2" + etag.encode("utf-8", "surrogateescape")
+
+
+def unpack_etag(packed: bytes) -> str | None:
+    """The inverse of `pack_etag`."""
+    if packed[:1] == b"\1":
+        return packed[1:].hex()
+    return packed[1:].decode("utf-8", "surrogateescape") if packed[:1] == b"\2" else None
+
+
+def from_microseconds(since_1970: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=since_1970)
+
+
+def to_microseconds(at: datetime) -> int:
+    """The inverse of `from_microseconds`."""
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def changed(etag: str | None, other: str | None) -> bool:
+    """Only two known and different ETags are a change: of an unknown one nobody can say that it changed."""
+    return etag is not None and other is not None and etag != other
 
 
 class Committed(Mapping[str, NewestRow]):

@@ -2,7 +2,7 @@
 
     <sink>/_mattemill/sink.json                                    the source that this sink belongs to
     <sink>/_mattemill/jobs/<fingerprint>.json                      settings, model hashes and last listing of a job
-    <sink>/_mattemill/lease/<fingerprint>/<number>.json            the run lease
+    <sink>/_mattemill/lease/<number>.json                          the run lease: one job at a time
     <sink>/_mattemill/outcomes/<fingerprint>/<shard id>.parquet    the outcomes of one shard: the commit
     <sink>/_mattemill/outcomes/<fingerprint>/packed-*.parquet      many shards' outcomes, joined when a job ended
     <sink>/_mattemill/failures/date=.../reason=.../<fingerprint>-<shard id>.parquet    the failure log
@@ -66,14 +66,15 @@ class Layout:
     def failure_file(self, date: str, reason: str, fingerprint: str, shard_id: str) -> str:
         return f"{self.failures_of(date)}reason={reason}/{fingerprint}-{shard_id}.parquet"
 
-    def leases(self, fingerprint: str) -> str:
-        return f"{self.root}/lease/{fingerprint}/"
+    @property
+    def leases(self) -> str:
+        return f"{self.root}/lease/"
 
-    def lease(self, fingerprint: str, number: int) -> str:
-        return f"{self.leases(fingerprint)}{number:08d}.json"
+    def lease(self, number: int) -> str:
+        return f"{self.leases}{number:08d}.json"
 
-    def knock(self, fingerprint: str, run_id: str) -> str:
-        return f"{self.leases(fingerprint)}knock-{run_id}.json"
+    def knock(self, run_id: str) -> str:
+        return f"{self.leases}knock-{run_id}.json"
 
 
 def layout_below(prefix: str) -> Layout:

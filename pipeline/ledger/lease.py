@@ -1,4 +1,7 @@
-"""The run lease: two drivers never work on one fingerprint and sink at once.
+"""The run lease: two drivers never write to one sink at once, whatever their settings.
+
+Jobs of different settings would write over each other's files, so the lease is one for the sink; it names the
+fingerprint of the job that holds it.
 
 A lease is a numbered object, created with If-None-Match: the highest number holds. Its holder overwrites it every few
 seconds (the heartbeat), and overwrites it with `released` at the end; it is never deleted while it is the highest, so
@@ -20,7 +23,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from mattemill.pipeline.errors import (
@@ -50,9 +53,10 @@ Lives = Callable[[Holder], bool | None]
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The newest lease of a fingerprint as read."""
+    """The newest lease of a sink as read. fingerprint: of the job that holds or held it."""
 
     number: int
+    fingerprint: str
     holder: Holder
     released: bool
 
@@ -87,7 +91,7 @@ class RunLease:
 
     def check(self) -> None:
         """Raises JobRunningError naming the new holder when this lease was taken over."""
-        higher = _highest(self._store, self._layout, self._fingerprint, above=self._number)
+        higher = _highest(self._store, self._layout, above=self._number)
         if higher is not None:
             raise JobRunningError(
                 f"this run of {self._fingerprint} was taken over by another one ({_who(self._store, higher)}) "
@@ -117,8 +121,8 @@ class RunLease:
                 log.warning("heartbeat failed fingerprint=%s error=%s", self._fingerprint, error)
 
     def _write(self, released: bool) -> None:
-        key = self._layout.lease(self._fingerprint, self._number)
-        self._store.put(key, _encode(self._holder, self._beats, released), content_type=_JSON)
+        key = self._layout.lease(self._number)
+        self._store.put(key, _encode(self._fingerprint, self._holder, self._beats, released), content_type=_JSON)
 
 
 def acquire_lease(
@@ -130,9 +134,12 @@ def acquire_lease(
     lives: Lives = process_lives,
     expires_after: float = EXPIRES_AFTER,
 ) -> RunLease:
-    """Take the lease of a fingerprint for `holder`. Raises JobRunningError naming a holder that lives."""
+    """Take the lease of a sink for `holder`, which works on a fingerprint.
+
+    Raises JobRunningError naming the job and the holder when one lives.
+    """
     for _ in range(_ATTEMPTS):
-        newest = _highest(store, layout, fingerprint)
+        newest = _highest(store, layout)
         number = 0
         if newest is not None:
             number = newest[0] + 1
@@ -141,29 +148,28 @@ def acquire_lease(
             except MissingObjectError:
                 continue  # A newer holder has cleared it away between the listing and the reading.
         lease = RunLease(store, layout, fingerprint, number, holder)
-        key = layout.lease(fingerprint, number)
+        key = layout.lease(number)
         try:
-            store.put(key, _encode(holder, 0, released=False), content_type=_JSON, if_absent=True)
+            store.put(key, _encode(fingerprint, holder, 0, released=False), content_type=_JSON, if_absent=True)
         except AlreadyThereError:
             # Another's; or ours, when the answer to the first try of this PUT was lost.
             if not _is_mine(store, key, holder):
                 continue
         # While we waited others may have come and gone, and cleared our number away before we took it.
-        if _highest(store, layout, fingerprint, above=number) is not None:
+        if _highest(store, layout, above=number) is not None:
             store.delete(key)
             continue
-        for entry in store.list(layout.leases(fingerprint)):
-            old = lease_number(entry.key)
-            if old is not None and old < number:
-                store.delete(entry.key)
+        for old, old_key in list(_leases(store, layout)):
+            if old < number:
+                store.delete(old_key)
         return lease
-    raise JobRunningError(f"the run lease of {fingerprint} could not be taken: others take it all the time; try again")
+    raise JobRunningError(f"{layout.leases}: the run lease could not be taken, others take it all the time; try again")
 
 
-def read_lease(store: Store, layout: Layout, fingerprint: str) -> Held | None:
-    """The newest lease of a fingerprint, None when there never was one."""
+def read_lease(store: Store, layout: Layout) -> Held | None:
+    """The newest lease of a sink, None when there never was one."""
     for _ in range(_ATTEMPTS):
-        newest = _highest(store, layout, fingerprint)
+        newest = _highest(store, layout)
         if newest is None:
             return None
         try:
@@ -188,24 +194,33 @@ def _refuse_if_alive(
         return
     alive = lives(held.holder)
     if alive is False:
-        log.info("lease taken over fingerprint=%s from=%s why=process_gone", fingerprint, held.holder)
+        _log_takeover(held, fingerprint, "process_gone")
         return
+    job = "a run of the same job" if held.fingerprint == fingerprint else "another job"
+    writing = f"{job} is writing to this sink: job {held.fingerprint}, {held.holder}"
     if alive:
-        raise JobRunningError(
-            f"a run of the same job is working on this sink: {held.holder}. "
-            "Wait for it, or end that process and run again"
-        )
-    age = _age_by_the_stores_clock(store, layout, fingerprint, key, newcomer)
+        raise JobRunningError(f"{writing}. Wait for it, or end that process and run again")
+    age = _age_by_the_stores_clock(store, layout, key, newcomer)
     if age < expires_after:
         raise JobRunningError(
-            f"a run of the same job is working on this sink: {held.holder}; its last sign of life is {age:.0f} s old. "
+            f"{writing}; its last sign of life is {age:.0f} s old. "
             f"Wait for it; if it is dead, run again in {max(1.0, expires_after - age):.0f} s"
         )
-    log.info("lease taken over fingerprint=%s from=%s why=silent seconds=%.0f", fingerprint, held.holder, age)
+    _log_takeover(held, fingerprint, "silent")
 
 
-def _age_by_the_stores_clock(store: Store, layout: Layout, fingerprint: str, key: str, newcomer: Holder) -> float:
-    knock = layout.knock(fingerprint, newcomer.run_id)
+def _log_takeover(held: Held, fingerprint: str, why: str) -> None:
+    log.info("lease taken over job=%s from=%s why=%s", held.fingerprint, held.holder, why)
+    if held.fingerprint != fingerprint:
+        log.warning(
+            "killed job of other settings job=%s what=it may have written outputs without committing them, "
+            "which lie over those of earlier jobs next=run it to its end first, then this one",
+            held.fingerprint,
+        )
+
+
+def _age_by_the_stores_clock(store: Store, layout: Layout, key: str, newcomer: Holder) -> float:
+    knock = layout.knock(newcomer.run_id)
     store.put(knock, b"{}", content_type=_JSON)
     try:
         return (store.head(knock).modified - store.head(key).modified).total_seconds()
@@ -213,33 +228,48 @@ def _age_by_the_stores_clock(store: Store, layout: Layout, fingerprint: str, key
         store.delete(knock)
 
 
-def _highest(store: Store, layout: Layout, fingerprint: str, above: int | None = None) -> tuple[int, str] | None:
+def _highest(store: Store, layout: Layout, above: int | None = None) -> tuple[int, str] | None:
     """(number, key) of the highest lease, of those above a number if one is given."""
-    start = layout.lease(fingerprint, above) if above is not None else None
-    found: tuple[int, str] | None = None
-    for entry in store.list(layout.leases(fingerprint), start_after=start):
+    return max(_leases(store, layout, above), default=None)
+
+
+def _leases(store: Store, layout: Layout, above: int | None = None) -> Iterator[tuple[int, str]]:
+    start = layout.lease(above) if above is not None else None
+    for entry in store.list(layout.leases, start_after=start):
         number = lease_number(entry.key)
-        if number is not None and (above is None or number > above):
-            found = (number, entry.key)
-    return found
+        if number is not None and entry.key == layout.lease(number) and (above is None or number > above):
+            yield number, entry.key
 
 
 def _who(store: Store, lease: tuple[int, str]) -> str:
     try:
-        return str(_decode(store.get(lease[1]).data, lease[1]).holder)
+        held = _decode(store.get(lease[1]).data, lease[1])
+        return f"job {held.fingerprint}, {held.holder}"
     except MissingObjectError:
         return f"lease {lease[0]}"
 
 
-def _encode(holder: Holder, beats: int, released: bool) -> bytes:
-    return json.dumps({"schema": 1, "holder": asdict(holder), "beats": beats, "released": released}, indent=1).encode()
+def _encode(fingerprint: str, holder: Holder, beats: int, released: bool) -> bytes:
+    values = {
+        "schema": 1,
+        "fingerprint": fingerprint,
+        "holder": asdict(holder),
+        "beats": beats,
+        "released": released,
+    }
+    return json.dumps(values, indent=1).encode()
 
 
 def _decode(data: bytes, key: str) -> Held:
     try:
         values = json.loads(data)
         number = lease_number(key)
-        return Held(-1 if number is None else number, Holder(**values["holder"]), bool(values["released"]))
+        return Held(
+            -1 if number is None else number,
+            str(values["fingerprint"]),
+            Holder(**values["holder"]),
+            bool(values["released"]),
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise LedgerError(
             f"{key}: is no run lease that this mattemill can read ({error!r}); "

@@ -24,11 +24,12 @@ from typing import Self
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import AlreadyThereError, LedgerError, StoreError
 from mattemill.pipeline.ledger.binding import Listing, bind, check_binding, job_record, read_job, write_job
-from mattemill.pipeline.ledger.committed import NewestRow
+from mattemill.pipeline.ledger.committed import NewestRow, changed
 from mattemill.pipeline.ledger.failure_log import repair_log, write_log
 from mattemill.pipeline.ledger.holder import Holder, process_lives, this_process
 from mattemill.pipeline.ledger.layout import Layout, layout_below
 from mattemill.pipeline.ledger.lease import Lives, RunLease, acquire_lease
+from mattemill.pipeline.ledger.others import LaidMatte, read_others
 from mattemill.pipeline.ledger.outcome_file import CONTENT_TYPE, OutcomeFile, code_version, decode, encode, shard_table
 from mattemill.pipeline.ledger.packing import LARGEST, SMALL, pack_files
 from mattemill.pipeline.ledger.reading import log_partitions, read_committed
@@ -61,11 +62,11 @@ class Ledger:
         source_root: str,
         lease: RunLease | None,
         now: Clock,
-        output_format: str = "png",
+        config: JobConfig,
     ) -> None:
         self._store = store
         self._layout = layout
-        self._format = output_format
+        self._format = config.format
         self._fingerprint = fingerprint
         self._source_root = source_root
         self._lease = lease
@@ -73,6 +74,7 @@ class Ledger:
         self._lock = threading.Lock()
         self._committed, self._inventory = read_committed(store, layout, fingerprint)
         self._contained = self._inventory.contained()
+        self._others = read_others(store, layout, fingerprint, config, self._committed)
         self.counts = ResumeCounts()
 
     @classmethod
@@ -89,8 +91,8 @@ class Ledger:
         """Open the ledger of a job: bind the sink, take the run lease, read what is committed, repair the log.
 
         read_only: for a dry run; takes no lease and writes nothing, and cannot commit.
-        Raises SinkError (the sink belongs to another source), JobRunningError (another driver works on it),
-        LedgerError (files that cannot be read) and StoreError.
+        Raises SinkError (the sink belongs to another source), JobRunningError (another driver writes to it),
+        LedgerError (files that cannot be read, also of jobs of other settings in this sink) and StoreError.
         """
         location = Location.parse(sink)
         return cls.at(
@@ -121,7 +123,7 @@ class Ledger:
         """`open` on a store that is there already, with the clock and the holder of the lease given."""
         if read_only:
             check_binding(store, layout, source_root)
-            return cls(store, layout, fingerprint, source_root, None, now, config.format)
+            return cls(store, layout, fingerprint, source_root, None, now, config)
         started = now().isoformat(timespec="seconds")
         bind(store, layout, source_root, started)
         lease = acquire_lease(
@@ -133,7 +135,7 @@ class Ledger:
             known = read_job(store, layout, fingerprint)
             record = job_record(config, fingerprint, model_hashes or {}, started)
             write_job(store, layout, replace(record, listing=known.listing if known else None))
-            ledger = cls(store, layout, fingerprint, source_root, lease, now, config.format)
+            ledger = cls(store, layout, fingerprint, source_root, lease, now, config)
             ledger._repair_log()
         except BaseException:
             lease.release()
@@ -157,7 +159,7 @@ class Ledger:
         listing was drawn to its end, its size is kept for `mattemill status`.
         """
         self.counts = counts = ResumeCounts()
-        yield from due(refs, self._committed, retry, counts, head)
+        yield from due(refs, self._committed, retry, counts, head, self._others.overwrote)
         if self._lease is not None and retry is None:
             self._keep_listing(counts)
 
@@ -174,7 +176,7 @@ class Ledger:
         lease.check()
         if shard.id in self._contained:
             return False
-        self._remove_stale(shard, outcomes)
+        self._remove_stale(shard, outcomes, lease)
         facts = FileFacts(
             kind="shard",
             fingerprint=self._fingerprint,
@@ -247,17 +249,40 @@ class Ledger:
             # The lease then ends by itself; the error that got us here matters more.
             log.warning("lease not given back fingerprint=%s error=%s", self._fingerprint, failed)
 
-    def _remove_stale(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> None:
-        """Delete the mattes of photographs that were replaced by ones that cannot be cut: they show the old ones.
+    def _remove_stale(self, shard: Shard, outcomes: Mapping[str, Outcome], lease: RunLease) -> None:
+        """Delete the mattes under the keys of failures that no longer belong there, see `_stale`.
 
-        Before the commit: a run that is killed in between does these images again.
+        Before the commit: a run that is killed in between does these images again. A matte that cannot be deleted
+        stays, with a warning, and the failure is committed all the same. The lease is looked at before each deletion
+        and again after the last one. Between a look and its deletion there remains a gap: a driver that is paused
+        just there and taken over can still delete one matte that its successor has written.
         """
-        for ref in shard.refs:
-            old = self._committed.get(ref.key)
-            if isinstance(outcomes[ref.key], Failure) and old is not None and not old.failed and ref.etag != old.etag:
-                key = self._layout.output(output_key(ref.key, self._format))
+        stale = [ref.key for ref in shard.refs if self._stale(ref, outcomes[ref.key])]
+        for key in (self._layout.output(output_key(key, self._format)) for key in stale):
+            lease.check()
+            try:
                 self._store.delete(key)
-                log.info("stale matte deleted key=%s why=its_photograph_changed_and_failed", key)
+                log.info("stale matte deleted key=%s why=its_photograph_or_kind_changed_and_failed", key)
+            except StoreError as error:
+                log.warning("stale matte not deleted key=%s error=%s next=delete_it_by_hand", key, error)
+        if stale:
+            lease.check()
+
+    def _stale(self, ref: ImageRef, outcome: Outcome) -> bool:
+        """Whether the newest matte that lies under a key has to go, now that the photograph ended as a failure.
+
+        It has to when it shows another photograph (both ETags known, and different), or when it is another kind of
+        picture (`output`, `background` or `subjects` of the job that made it). The matte of the same photograph and
+        kind stays, also that of an earlier model or version, until a newer one replaces it: a passing failure must
+        not take a picture out of a catalogue.
+        """
+        if not isinstance(outcome, Failure):
+            return False
+        etag = ref.etag if ref.etag is not None else outcome.facts.etag
+        own, other = self._committed.get(ref.key), self._others.matte(ref.key)
+        mine = None if own is None or own.failed else LaidMatte(own.finished_at, own.etag, same_kind=True)
+        newest = max((m for m in (mine, other) if m is not None), key=lambda m: m.finished_at, default=None)
+        return newest is not None and (not newest.same_kind or changed(etag, newest.etag))
 
     def _writable(self) -> RunLease:
         if self._lease is None:
@@ -274,7 +299,7 @@ class Ledger:
         record = read_job(self._store, self._layout, self._fingerprint)
         if record is None:
             return
-        known = counts.already_done + counts.changed
+        known = counts.already_done + counts.changed + counts.overwritten
         listing = Listing(
             counts.listed, max(0, len(self._committed) - known), self._now().isoformat(timespec="seconds")
         )

@@ -18,6 +18,7 @@ from mattemill.pipeline.ledger.committed import RESUME_SCHEMA, Committed, Newest
 from mattemill.pipeline.ledger.holder import Holder, process_lives
 from mattemill.pipeline.ledger.layout import Layout, layout_below
 from mattemill.pipeline.ledger.lease import Lives, read_lease
+from mattemill.pipeline.ledger.others import fingerprints
 from mattemill.pipeline.ledger.outcome_file import OutcomeFile
 from mattemill.pipeline.ledger.packing import newest_rows
 from mattemill.pipeline.ledger.reading import read_committed, read_files, read_inventory
@@ -125,7 +126,10 @@ def status(sink: str, config: JobConfig) -> SinkStatus:
 
 def status_at(store: Store, layout: Layout, sink: str, lives: Lives = process_lives) -> SinkStatus:
     """`status` on a store that is there already."""
-    jobs = [_job_status(store, layout, fingerprint, lives) for fingerprint in fingerprints(store, layout)]
+    running = _running(store, layout, lives)
+    jobs = [
+        _job_status(store, layout, fingerprint, running.get(fingerprint)) for fingerprint in fingerprints(store, layout)
+    ]
     jobs.sort(key=lambda job: (job.record.last_run if job.record else "", job.fingerprint), reverse=True)
     return SinkStatus(sink, bound_source(store, layout), tuple(jobs))
 
@@ -181,33 +185,13 @@ def failures_at(
     return FailureReport(sink, chosen, len(committed), tuple(groups), log)
 
 
-def fingerprints(store: Store, layout: Layout) -> list[str]:
-    """The fingerprints of which the sink knows anything, sorted."""
-    found = {name.removesuffix(".json") for name in _names(store, layout.jobs)}
-    found.update(_names(store, layout.all_outcomes))
-    return sorted(found)
-
-
-def _names(store: Store, prefix: str) -> Iterator[str]:
-    """The first segments below a prefix, each once; files of one folder are skipped over, not listed."""
-    after: str | None = None
-    while True:
-        entry = next(iter(store.list(prefix, start_after=after)), None)
-        if entry is None:
-            return
-        name, slash, _ = entry.key.removeprefix(prefix).partition("/")
-        yield name
-        # '0' is the character after '/': everything below the folder sorts before it.
-        after = f"{prefix}{name}0" if slash else entry.key
-
-
 def _last_job(store: Store, layout: Layout) -> str | None:
     known = fingerprints(store, layout)
     records = {fingerprint: read_job(store, layout, fingerprint) for fingerprint in known}
     return max(known, key=lambda name: (r.last_run if (r := records[name]) else "", name), default=None)
 
 
-def _job_status(store: Store, layout: Layout, fingerprint: str, lives: Lives) -> JobStatus:
+def _job_status(store: Store, layout: Layout, fingerprint: str, running: Running | None) -> JobStatus:
     committed, inventory = read_committed(store, layout, fingerprint)
     failed: Counter[str] = Counter()
     first: datetime | None = None
@@ -230,20 +214,21 @@ def _job_status(store: Store, layout: Layout, fingerprint: str, lives: Lives) ->
         shard_files=len(inventory.shards),
         packed_files=len(inventory.packed),
         bytes=sum(inventory.sizes.values()),
-        running=_running(store, layout, fingerprint, lives),
+        running=running,
         record=record,
     )
 
 
-def _running(store: Store, layout: Layout, fingerprint: str, lives: Lives) -> Running | None:
-    held = read_lease(store, layout, fingerprint)
+def _running(store: Store, layout: Layout, lives: Lives) -> dict[str, Running]:
+    """By fingerprint: the one job that holds the sink's run lease, if one does."""
+    held = read_lease(store, layout)
     if held is None or held.released:
-        return None
+        return {}
     try:
-        modified = store.head(layout.lease(fingerprint, held.number)).modified
+        modified = store.head(layout.lease(held.number)).modified
     except MissingObjectError:
-        return None  # Taken over between the two calls.
-    return Running(held.holder, lives(held.holder), modified)
+        return {}  # Taken over between the two calls.
+    return {held.fingerprint: Running(held.holder, lives(held.holder), modified)}
 
 
 def _examples(

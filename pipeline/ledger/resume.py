@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from mattemill.pipeline.ledger.committed import NewestRow
+from mattemill.pipeline.ledger.committed import NewestRow, changed
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.reasons import Reason
 
@@ -32,19 +32,21 @@ class RetrySelection:
 class ResumeCounts:
     """What became of the listed references; filled while `due` is drawn from.
 
-    new: no row yet. changed: another ETag than the newest row's. retried: failures that were asked for.
-    already_done: their row stands. not_selected: without a row, or changed, but only failures were asked for.
+    new: no row yet. changed: another ETag than the newest row's. overwritten: a job of other settings has since
+    written over the output. retried: failures that were asked for. already_done: their row stands.
+    not_selected: new, changed or overwritten, but only failures were asked for.
     """
 
     new: int = 0
     changed: int = 0
+    overwritten: int = 0
     retried: int = 0
     already_done: int = 0
     not_selected: int = 0
 
     @property
     def due(self) -> int:
-        return self.new + self.changed + self.retried
+        return self.new + self.changed + self.overwritten + self.retried
 
     @property
     def listed(self) -> int:
@@ -58,13 +60,15 @@ def due(
     retry: RetrySelection | None,
     counts: ResumeCounts,
     head: Head | None = None,
+    overwritten: Callable[[str, NewestRow], bool] = lambda key, row: False,
 ) -> Iterator[tuple[ImageRef, int]]:
     """Stream the references that have to be done, each with the generation that its row will have.
 
-    Due without `retry`: no row (generation 0), or an ETag other than that of the newest row (newest + 1). Due with
-    `retry`: only the failures that it takes (newest + 1). Without an ETag in the listing a row stands, unless
-    `head` looks up another one. The source gives each key once (its contract); a key that came twice would be
-    done twice, and one of its two rows would count.
+    Due without `retry`: no row (generation 0); an ETag other than that of the newest row, or a row whose output was
+    `overwritten` by another job (newest + 1, so that a shard's id is never that of committed work). Due with `retry`:
+    only the failures that it takes (newest + 1). Without an ETag in the listing a row stands, unless `head` looks up
+    another one. The source gives each key once (its contract); a key that came twice would be done twice, and one of
+    its two rows would count.
     """
     for ref in _with_etags(refs, committed, head):
         row = committed.get(ref.key)
@@ -72,23 +76,21 @@ def due(
             if row is not None and retry.takes(row):
                 counts.retried += 1
                 yield ref, row.generation + 1
-            elif row is None or _changed(ref, row):
+            elif row is None or changed(ref.etag, row.etag) or overwritten(ref.key, row):
                 counts.not_selected += 1
             else:
                 counts.already_done += 1
         elif row is None:
             counts.new += 1
             yield ref, 0
-        elif _changed(ref, row):
+        elif changed(ref.etag, row.etag):
             counts.changed += 1
+            yield ref, row.generation + 1
+        elif overwritten(ref.key, row):
+            counts.overwritten += 1
             yield ref, row.generation + 1
         else:
             counts.already_done += 1
-
-
-def _changed(ref: ImageRef, row: NewestRow) -> bool:
-    """Only two known and different ETags are a change: of an unknown one nobody can say that it changed."""
-    return ref.etag is not None and row.etag is not None and ref.etag != row.etag
 
 
 def _with_etags(refs: Iterable[ImageRef], committed: Mapping[str, NewestRow], head: Head | None) -> Iterator[ImageRef]:

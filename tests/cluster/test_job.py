@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import threading
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import JobRunningError, MattemillError, SinkError, SourceError
 from mattemill.pipeline.ledger.layout import layout_below
 from mattemill.pipeline.ledger.resume import RetrySelection
+from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.sources.open import open_source
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_here")]
 
@@ -73,6 +77,31 @@ def test_a_folder_is_cut_and_the_second_run_does_nothing(config: JobConfig, tmp_
     again = run(source, tmp_path / "out", config)
     assert (again.images, again.already_done) == (0, 44)
     assert again.setup_seconds.keys() == {"prepare", "ledger"}, "Ray is not started for nothing"
+
+
+def test_a_resume_may_list_for_longer_than_the_stall_timeout_before_anything_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = photographs(tmp_path / "in", [f"{i:02d}.jpg" for i in range(20)])
+    run(source, tmp_path / "out")
+    photographs(source, ["new.jpg"])
+    opened = open_source(str(source), CONFIG)
+
+    class SlowSource:
+        """The same folder behind a store that takes its time."""
+
+        root = opened.root
+        skipped = opened.skipped
+
+        def list(self) -> Iterator[ImageRef]:
+            for ref in sorted(opened.list(), key=lambda ref: ref.key):
+                time.sleep(0.2)
+                yield replace(ref, etag="known")
+
+    monkeypatch.setattr("mattemill.cluster.job.open_source", lambda *_, **__: SlowSource())
+    monkeypatch.setattr("mattemill.pipeline.ledger.resume._changed", lambda ref, row: False)
+    summary = run(source, tmp_path / "out", replace(CONFIG, stall_timeout=1.5))
+    assert (summary.images, summary.cut, summary.already_done) == (1, 1, 20)
 
 
 def test_new_and_changed_photographs_are_done_and_failures_when_asked(tmp_path: Path) -> None:
@@ -141,7 +170,7 @@ def test_a_job_whose_lease_is_taken_over_stops_without_committing_more(tmp_path:
         leases = sorted((sink / "_mattemill" / "lease").rglob("*.json"))
         if progress.done > 50 and not committed and leases:
             newest = leases[-1]
-            prefix = layout_below("").leases(newest.parent.name)
+            prefix = layout_below("").leases
             assert prefix.startswith("_mattemill/lease")
             higher = newest.with_name(f"{int(newest.stem) + 7:0{len(newest.stem)}d}.json")
             higher.write_text(newest.read_text())

@@ -151,11 +151,19 @@ def open_ledger(
     fingerprint: str = FINGERPRINT,
     layout: Layout = LAYOUT,
     source_root: str = ROOT,
+    config: JobConfig | None = None,
 ) -> Ledger:
     """The ledger of a driver that finds every earlier driver dead."""
     holder = a_holder(now().isoformat())
     return Ledger.at(
-        store, layout, JobConfig(), fingerprint, source_root, now=now, holder=holder, lives=lambda holder: False
+        store,
+        layout,
+        config or JobConfig(),
+        fingerprint,
+        source_root,
+        now=now,
+        holder=holder,
+        lives=lambda holder: False,
     )
 
 
@@ -173,10 +181,11 @@ def run_job(
     shard_size: int = 3,
     fingerprint: str = FINGERPRINT,
     finish: bool = True,
+    config: JobConfig | None = None,
 ) -> list[tuple[str, int]]:
     """A whole run of a driver. Returns the keys that were due with their generations."""
     done: list[tuple[str, int]] = []
-    with open_ledger(store, now, fingerprint=fingerprint) as ledger:
+    with open_ledger(store, now, fingerprint=fingerprint, config=config) as ledger:
         for shard in cut_into_shards(ledger.due(refs, retry), shard_size):
             assert ledger.commit(shard, outcomes_of(shard, end))
             done += [(ref.key, shard.generation) for ref in shard.refs]

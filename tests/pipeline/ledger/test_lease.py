@@ -1,4 +1,4 @@
-"""The run lease: two drivers never work on one job at once."""
+"""The run lease: two drivers never write to one sink at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ledger_case import (
     newest,
     open_ledger,
     outcomes_of,
-    run_job,
     some_refs,
 )
 from memory_store import MemoryStore
@@ -33,6 +32,8 @@ from mattemill.pipeline.ledger.ledger import Ledger
 from mattemill.pipeline.shard import make_shard
 from mattemill.pipeline.storage.store import Store
 
+OTHER = "f" * 16
+
 
 def acquire(store: Store, run: str, lives: bool | None, host: str = "driver") -> RunLease:
     return acquire_lease(store, LAYOUT, FINGERPRINT, a_holder(run, host), lives=lambda holder: lives)
@@ -42,7 +43,7 @@ def test_a_living_holder_is_named_and_keeps_the_lease(store: Store) -> None:
     acquire(store, "first", None)
     with pytest.raises(JobRunningError, match=r"host driver, process 7, since 2026-03-01T23:00:00\+00:00"):
         acquire(store, "second", True)
-    held = read_lease(store, LAYOUT, FINGERPRINT)
+    held = read_lease(store, LAYOUT)
     assert held is not None
     assert held.holder.run_id == "first"
 
@@ -84,7 +85,7 @@ def test_the_age_of_a_heartbeat_is_measured_by_the_stores_clock(store: Store) ->
         with pytest.raises(JobRunningError, match=f"since {since[:4]}.*last sign of life is"):
             acquire(store, "newcomer", None)
         lease.check()
-    assert [entry.key for entry in store.list(LAYOUT.leases(FINGERPRINT)) if "knock" in entry.key] == []
+    assert [entry.key for entry in store.list(LAYOUT.leases) if "knock" in entry.key] == []
 
 
 def test_an_old_holder_never_becomes_the_highest_again(store: Store) -> None:
@@ -102,7 +103,7 @@ def test_an_old_holder_never_becomes_the_highest_again(store: Store) -> None:
 def test_old_leases_are_cleared_away(store: Store) -> None:
     for number in range(4):
         acquire(store, str(number), False)
-    assert [entry.key for entry in store.list(LAYOUT.leases(FINGERPRINT))] == [LAYOUT.lease(FINGERPRINT, 3)]
+    assert [entry.key for entry in store.list(LAYOUT.leases)] == [LAYOUT.lease(3)]
 
 
 def test_of_many_drivers_that_start_at_once_one_gets_the_lease(store: Store) -> None:
@@ -127,7 +128,7 @@ def test_a_number_that_was_cleared_away_between_looking_and_taking_is_given_back
 
     class Slow(MemoryStore):
         def put(self, key: str, data: bytes, *, content_type: str, if_absent: bool = False) -> None:
-            if if_absent and key == LAYOUT.lease(FINGERPRINT, 1):
+            if if_absent and key == LAYOUT.lease(1):
                 acquire(memory, "second", True).release()
                 acquire(memory, "third", True)
             super().put(key, data, content_type=content_type, if_absent=if_absent)
@@ -136,10 +137,10 @@ def test_a_number_that_was_cleared_away_between_looking_and_taking_is_given_back
     slow.objects = memory.objects
     with pytest.raises(JobRunningError):
         acquire(slow, "newcomer", True)
-    held = read_lease(memory, LAYOUT, FINGERPRINT)
+    held = read_lease(memory, LAYOUT)
     assert held is not None
     assert held.holder.run_id == "third"
-    assert list(memory.objects) == [LAYOUT.lease(FINGERPRINT, 2)]
+    assert list(memory.objects) == [LAYOUT.lease(2)]
 
 
 def test_a_run_that_was_taken_over_commits_nothing_more(store: Store, clock: Clock) -> None:
@@ -156,10 +157,37 @@ def test_a_run_that_was_taken_over_commits_nothing_more(store: Store, clock: Clo
     assert len(newest(store)) == 4
 
 
-def test_jobs_of_different_fingerprints_run_side_by_side(store: Store, clock: Clock) -> None:
-    with open_ledger(store, clock) as ledger:
-        run_job(store, clock, some_refs(3), fingerprint="f" * 16)
-        ledger.check()
+def test_a_job_of_other_settings_is_refused_by_name_while_one_writes_to_the_sink(store: Store) -> None:
+    first = acquire(store, "first", None)
+    for lives in (True, None):
+        with pytest.raises(JobRunningError, match=f"another job is writing to this sink: job {FINGERPRINT}, host driv"):
+            acquire_lease(store, LAYOUT, OTHER, a_holder("other"), lives=lambda holder, lives=lives: lives)
+    with pytest.raises(JobRunningError, match=f"a run of the same job is writing to this sink: job {FINGERPRINT}"):
+        acquire(store, "second", True)
+    first.check()
+    first.release()
+    acquire_lease(store, LAYOUT, OTHER, a_holder("other"), lives=lambda holder: True).check()
+    held = read_lease(store, LAYOUT)
+    assert held is not None
+    assert held.fingerprint == OTHER
+    with pytest.raises(JobRunningError, match=f"taken over by another one .job {OTHER}, host driver, process 7"):
+        first.check()
+
+
+def test_the_end_of_a_killed_job_of_other_settings_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    store = MemoryStore()
+    acquire(store, "first", None)
+    acquire(store, "again", False)
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+    acquire_lease(store, LAYOUT, OTHER, a_holder("other"), lives=lambda holder: False)
+    assert f"killed job of other settings job={FINGERPRINT}" in caplog.text
+
+
+def test_a_file_in_a_folder_below_the_leases_is_no_lease(store: Store) -> None:
+    store.put(f"{LAYOUT.leases}{OTHER}/00000007.json", b"{}", content_type="")
+    lease = acquire(store, "first", True)
+    lease.check()
+    assert lease.number == 0
 
 
 def test_a_second_run_of_the_same_command_is_refused_while_this_process_lives(clock: Clock) -> None:
@@ -186,7 +214,7 @@ def test_a_ledger_beats_until_it_is_closed() -> None:
     lease.release()
     assert lease._thread is not None
     assert not lease._thread.is_alive()
-    held = read_lease(lease._store, LAYOUT, FINGERPRINT)
+    held = read_lease(lease._store, LAYOUT)
     assert held is not None
     assert held.released
     lease.release()
@@ -222,6 +250,6 @@ def test_a_killed_process_is_dead_even_before_its_parent_collects_it() -> None:
 
 def test_a_lease_that_cannot_be_read_is_named(clock: Clock) -> None:
     store = MemoryStore()
-    store.put(LAYOUT.lease(FINGERPRINT, 0), b"{}", content_type="")
+    store.put(LAYOUT.lease(0), b"{}", content_type="")
     with pytest.raises(LedgerError, match=r"00000000\.json: is no run lease"):
         acquire(store, "first", True)

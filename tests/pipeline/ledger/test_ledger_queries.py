@@ -23,7 +23,8 @@ from memory_store import MemoryStore
 
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.ledger.ledger import Ledger
-from mattemill.pipeline.ledger.queries import failures, failures_at, fingerprints, status, status_at
+from mattemill.pipeline.ledger.others import fingerprints
+from mattemill.pipeline.ledger.queries import failures, failures_at, status, status_at
 from mattemill.pipeline.ledger.resume import RetrySelection
 from mattemill.pipeline.outcome import Outcome
 from mattemill.pipeline.photo import ImageRef
@@ -81,6 +82,15 @@ def test_status_says_that_a_run_works_or_was_killed(clock: Clock) -> None:
             assert job.running is not None
             assert (job.running.alive, job.running.holder.pid) == (alive, 7)
     assert status_at(store, LAYOUT, "sink").jobs[0].running is None
+
+
+def test_status_says_which_of_the_jobs_of_a_sink_works(store: Store, clock: Clock) -> None:
+    run_job(store, clock, some_refs(2))
+    with open_ledger(store, clock, fingerprint=OTHER):
+        jobs = {job.fingerprint: job.running for job in status_at(store, LAYOUT, "sink").jobs}
+    assert jobs.keys() == {FINGERPRINT, OTHER}
+    assert jobs[FINGERPRINT] is None
+    assert jobs[OTHER] is not None
 
 
 def test_status_of_a_sink_without_a_ledger_is_empty(tmp_path: Path) -> None:
