@@ -11,7 +11,7 @@ from mattemill.pipeline.errors import SourceError, StoreError
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.sources.manifest_rows import ManifestRow, manifest_rows
 from mattemill.pipeline.sources.seen_keys import SeenKeys
-from mattemill.pipeline.sources.skipping import DUPLICATE, Skipping
+from mattemill.pipeline.sources.skipping import DUPLICATE, FOLDER_MARKER, Skipping
 from mattemill.pipeline.storage.location import FILE, Location
 from mattemill.pipeline.storage.store import Store
 
@@ -22,8 +22,10 @@ class Manifest:
     Columns: `key` or `uri` (either means the same), optional `etag` and `size`. An address is absolute
     (`s3://bucket/key`, `file:///path`, or `/path` in a local manifest) or relative to the folder that holds the
     manifest; the first row decides which, and all rows must be of that kind. Addresses are literal: no
-    percent-decoding. What a manifest names is taken whatever its suffix, for somebody put it there; only outputs of
-    the job and repeated keys are left out. A local manifest is streamed; of one on S3 the encoded bytes are in memory.
+    percent-decoding. But a local path has many spellings, and its key is the plainest: './x//a.jpg' is 'x/a.jpg',
+    '..' is an error, and '.' or 'x/' (`find` writes '.') is no photograph. What a manifest names is taken whatever its
+    suffix, for somebody put it there; only outputs of the job and repeated keys are left out. A local manifest is
+    streamed; of one on S3 the encoded bytes are in memory.
     """
 
     def __init__(self, location: Location, store: Store, exclude: Location | None = None) -> None:
@@ -50,6 +52,9 @@ class Manifest:
         with closing(self._rows()) as rows:
             for row in rows:
                 ref = self._ref(row)
+                if ref is None:
+                    skipping.count(FOLDER_MARKER)
+                    continue
                 if skipping.is_output(ref.uri, ref.key):
                     continue
                 if not seen.add(ref.key):
@@ -76,7 +81,7 @@ class Manifest:
             return "file:///"
         return self._location.parent.root
 
-    def _ref(self, row: ManifestRow) -> ImageRef:
+    def _ref(self, row: ManifestRow) -> ImageRef | None:
         address = row.address
         if self._root_of(address) != self.root:
             raise SourceError(
@@ -92,5 +97,21 @@ class Manifest:
             path = address.removeprefix("file://")
             if not path.startswith("/") or path == "/":
                 raise SourceError(f"{self._location}: {row.where}: {address!r}: write file:///absolute/path")
-            return ImageRef("file://" + path, "file://" + path, row.etag, row.size)
-        return ImageRef(address, self.root + address, row.etag, row.size)
+            plain = self._plain(path, row)
+            uri = f"file:///{plain}"
+            return ImageRef(uri, uri, row.etag, row.size) if plain else None
+        if self._location.scheme == FILE:
+            address = self._plain(address, row)
+        return ImageRef(address, self.root + address, row.etag, row.size) if address else None
+
+    def _plain(self, path: str, row: ManifestRow) -> str:
+        """A path without empty and '.' segments; '' for a folder. '..' cannot be resolved: links may lead elsewhere."""
+        segments = path.split("/")
+        if ".." in segments:
+            raise SourceError(
+                f"{self._location}: {row.where}: {row.address!r}: '..' is not allowed in a path; "
+                "write the path without it, or as file:///absolute/path"
+            )
+        if segments[-1] in ("", "."):
+            return ""
+        return "/".join(segment for segment in segments if segment not in ("", "."))

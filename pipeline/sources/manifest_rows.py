@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -119,20 +120,26 @@ def _row(name: str, where: str, values: dict[str, Any]) -> ManifestRow:
     except UnicodeEncodeError as error:
         raise SourceError(f"{name}: {where}: {address!r} is not valid Unicode") from error
     etag = values.get("etag")
+    if isinstance(etag, float) and math.isnan(etag):  # pandas' missing value
+        etag = None
     if etag is not None and not isinstance(etag, str):
         raise SourceError(f"{name}: {where}: etag = {etag!r}: must be a text")
     return ManifestRow(where, address, (etag or "").strip('"') or None, _size(name, where, values.get("size")))
 
 
 def _size(name: str, where: str, value: Any) -> int | None:
-    if value is None or value == "":
+    """A size in bytes, also as pandas writes it once one of the column is missing: 123.0, and NaN or '' for none."""
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     try:
-        if isinstance(value, bool | float):
+        if isinstance(value, bool):
             raise ValueError
-        size = int(value)
-        if size < 0:
+        number = float(value) if isinstance(value, str) and not value.strip().isdecimal() else value
+        if isinstance(number, float) and math.isnan(number):
+            return None
+        size = int(number)
+        if size < 0 or (not isinstance(number, str) and size != number):
             raise ValueError
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise SourceError(f"{name}: {where}: size = {value!r}: must be a whole number of bytes") from error
     return size

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mattemill.pipeline.storage.location import Location
+import functools
+import os
+
+from mattemill.pipeline.storage.location import FILE, Location
 
 _NAMES = """
     7z avi bak bin bz2 c cfg conf cpp css csv db doc docx exe gz h htm html ini ipynb js json jsonl lock log lz4
@@ -17,23 +20,43 @@ OUTPUT = "output of mattemill"
 DUPLICATE = "duplicate key"
 
 
+_FOLDERS = 4096  # whose real paths are remembered: a listing comes folder by folder, a manifest in any order
+
+
 class Skipping:
-    """Decides which keys of a listing are no photographs, and counts them by kind."""
+    """Decides which keys of a listing are no photographs, and counts them by kind.
+
+    For one listing: what symbolic links point to is remembered.
+    """
 
     def __init__(self, exclude: Location | None = None) -> None:
         self.counts: dict[str, int] = {}
-        self._exclude = exclude.root if exclude is not None else None
+        self._exclude = exclude.real_root if exclude is not None else None
+        self._follow = exclude is not None and exclude.scheme == FILE
+        self._real_folder = functools.lru_cache(_FOLDERS)(os.path.realpath)
 
     def count(self, kind: str) -> None:
         """One more of a kind."""
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def is_output(self, uri: str, key: str) -> bool:
-        """Whether an object lies in the sink of this job, or among a ledger's own data; counts it if so."""
-        if (self._exclude is not None and uri.startswith(self._exclude)) or "/_mattemill/" in f"/{key}":
+        """Whether an object lies in the sink of this job, or among a ledger's own data; counts it if so.
+
+        A local sink is found under every path that leads to it: the source may reach it by a symbolic link.
+        """
+        if "/_mattemill/" in f"/{key}" or (self._exclude is not None and self._real(uri).startswith(self._exclude)):
             self.count(OUTPUT)
             return True
         return False
+
+    def _real(self, uri: str) -> str:
+        if not self._follow or not uri.startswith("file:///"):
+            return uri
+        path = uri.removeprefix("file://")
+        if os.path.islink(path):
+            return "file://" + os.path.realpath(path)
+        folder, _, name = path.rpartition("/")
+        return f"file://{self._real_folder(folder or '/').rstrip('/')}/{name}"
 
     def is_no_image(self, key: str) -> bool:
         """Whether a key is a folder marker or has the suffix of something else; counts it if so."""

@@ -88,9 +88,16 @@ class Location:
             return Location(S3, self.bucket, head + "/" if head else "")
         return Location(FILE, "", head or "/")
 
+    @property
+    def real_root(self) -> str:
+        """As `root`, with the symbolic links of a file location followed: two spellings of a folder have one."""
+        if self.scheme == S3:
+            return self.root
+        return f"file://{os.path.realpath(self.path).rstrip('/')}/"
+
     def contains(self, other: Location) -> bool:
-        """Whether the other location is this one or lies below it."""
-        return other.root.startswith(self.root)
+        """Whether the other location is this one or lies below it, by whichever path it is reached."""
+        return other.real_root.startswith(self.real_root)
 
     def __str__(self) -> str:
         return self.path if self.scheme == FILE else self.uri

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,7 +16,7 @@ from mattemill.pipeline.errors import SourceError, UsageError
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.sources.open import open_source
 from mattemill.pipeline.sources.seen_keys import SeenKeys
-from mattemill.pipeline.storage.location import Location, split_uri
+from mattemill.pipeline.storage.location import Location, open_store, split_uri
 
 CONFIG = JobConfig()
 
@@ -85,6 +86,45 @@ def test_a_sink_below_the_source_is_left_out_and_counted(tmp_path: Path) -> None
 
     assert keys(source) == ["a.jpg", "mattes2/b.jpg"]
     assert source.skipped == {"output of mattemill": 3}
+
+
+@pytest.mark.parametrize(
+    ("source", "sink"),
+    [("alias", "photos/mattes"), ("photos", "alias/mattes"), ("photos", "mattes"), ("photos", "elsewhere/mattes")],
+    ids=["source by a link", "sink by a link", "sink is a link into the source", "link in the source to the sink"],
+)
+def test_a_sink_is_left_out_under_every_path_that_leads_to_it(tmp_path: Path, source: str, sink: str) -> None:
+    fill(tmp_path, "photos/a.jpg", "photos/mattes2/b.jpg")
+    (tmp_path / "photos" / "mattes").mkdir()
+    (tmp_path / "elsewhere" / "mattes").mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(tmp_path / "photos")
+    (tmp_path / "mattes").symlink_to(tmp_path / "photos" / "mattes")
+    (tmp_path / "photos" / "link").symlink_to(tmp_path / "elsewhere")
+
+    for outputs in (0, 1):  # a first run writes its outputs, a second one lists again
+        listed = open_source(str(tmp_path / source), CONFIG, exclude=Location.parse(str(tmp_path / sink)))
+
+        assert listed.root == f"file://{tmp_path / source}/"
+        assert keys(listed) == ["a.jpg", "mattes2/b.jpg"]
+        assert listed.skipped.get("output of mattemill", 0) == outputs
+        fill(tmp_path / sink, "a.jpg.png")
+
+
+def test_a_matte_that_a_link_in_the_source_points_to_is_no_photograph(tmp_path: Path) -> None:
+    fill(tmp_path, "photos/a.jpg", "sink/x.jpg.png")
+    (tmp_path / "photos" / "x.png").symlink_to(tmp_path / "sink" / "x.jpg.png")
+    sink = Location.parse(str(tmp_path / "sink"))
+
+    assert keys(open_source(str(tmp_path / "photos"), CONFIG, exclude=sink)) == ["a.jpg"]
+
+
+@pytest.mark.parametrize(("source", "sink"), [("photos", "alias"), ("alias", "photos"), ("alias/sub", "photos")])
+def test_a_sink_that_holds_the_source_by_another_path_is_wrong_use(tmp_path: Path, source: str, sink: str) -> None:
+    fill(tmp_path, "photos/sub/a.jpg")
+    (tmp_path / "alias").symlink_to(tmp_path / "photos")
+
+    with pytest.raises(UsageError, match="holds the source"):
+        open_source(str(tmp_path / source), CONFIG, exclude=Location.parse(str(tmp_path / sink)))
 
 
 @pytest.mark.parametrize("sink", ["photos", "."])
@@ -187,6 +227,52 @@ def test_a_key_named_twice_is_taken_once_and_counted(tmp_path: Path) -> None:
     assert source.skipped == {"duplicate key": 2}
 
 
+def test_a_manifest_as_find_writes_it_names_the_photographs_that_lie_there(tmp_path: Path) -> None:
+    fill(tmp_path, "p/a.jpg", "b.jpg")
+    (tmp_path / "list.csv").write_text("./\n.\n./p/a.jpg\n././p//./a.jpg\np/a.jpg\n.//b.jpg\n")
+
+    source = open_source(str(tmp_path / "list.csv"), CONFIG)
+    refs = list(source.list())
+
+    assert [ref.key for ref in refs] == ["p/a.jpg", "b.jpg"]
+    for ref in refs:
+        location, key = split_uri(ref.uri)
+        assert open_store(location, CONFIG).get(key).data == b"x" * len(ref.key)
+    assert source.skipped == {"folder marker": 2, "duplicate key": 2}
+
+
+def test_absolute_paths_have_one_spelling_and_s3_keys_are_literal(tmp_path: Path, bucket: str, s3_client: Any) -> None:
+    (tmp_path / "list.csv").write_text("/data/./a.jpg\nfile:///data//b.jpg\n")
+    s3_client.put_object(Bucket=bucket, Key="lists/odd.csv", Body=b"./a.jpg\nx/../b.jpg\nc//d.jpg\n")
+
+    assert keys(open_source(str(tmp_path / "list.csv"), CONFIG)) == ["file:///data/a.jpg", "file:///data/b.jpg"]
+    assert keys(open_source(f"s3://{bucket}/lists/odd.csv", CONFIG)) == ["./a.jpg", "x/../b.jpg", "c//d.jpg"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_sizes_that_pandas_made_floats_are_sizes(tmp_path: Path, suffix: str) -> None:
+    table = pd.DataFrame({"key": ["a", "b", "c"], "size": [123, None, 2**40], "etag": ["x", None, "y"]})
+    path = tmp_path / f"list{suffix}"
+    if suffix == ".parquet":
+        table.to_parquet(path)
+    elif suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in table.to_dict("records")))
+
+    refs = list(open_source(str(path), CONFIG).list())
+
+    assert table["size"].dtype == "float64"
+    assert [ref.size for ref in refs] == [123, None, 2**40]
+    assert [ref.etag for ref in refs] == ["x", None, "y"]
+
+
+def test_a_missing_size_may_be_written_as_nan(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("key,size\na,nan\nb,NaN\nc, 7 \n")
+
+    assert [ref.size for ref in open_source(str(tmp_path / "list.csv"), CONFIG).list()] == [None, None, 7]
+
+
 def test_what_a_manifest_names_is_taken_whatever_its_suffix(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("a.txt\n")
 
@@ -212,6 +298,11 @@ def test_what_a_manifest_names_is_taken_whatever_its_suffix(tmp_path: Path) -> N
         ("l.jsonl", b'{"key": "a"}\n{"name": "b"}\n', "line 2: needs either"),
         ("l.jsonl", b'{"key": 7}\n', "line 1: key = 7"),
         ("l.jsonl", b'{"key": "a", "size": 1.5}\n', "size = 1.5"),
+        ("l.csv", b"key,size\na.jpg,1.5\n", r"line 2: size = '1\.5'"),
+        ("l.csv", b"key,size\na.jpg,inf\n", "line 2: size = 'inf'"),
+        ("l.jsonl", b'{"key": "a", "size": true}\n', "size = True"),
+        ("l.csv", b"a.jpg\nx/../b.jpg\n", r"l\.csv: line 2: 'x/\.\./b\.jpg': '\.\.' is not allowed"),
+        ("l.csv", b"/x/a.jpg\n/x/../b.jpg\n", r"l\.csv: line 2: '/x/\.\./b\.jpg': '\.\.' is not allowed"),
         ("l.jsonl", b'{"key": "\\ud800"}\n', "not valid Unicode"),
         ("l.jsonl", b"[1]\n", "line 1: expected an object"),
         ("l.parquet", b"PAR1 no", r"l\.parquet: not a readable Parquet file"),
