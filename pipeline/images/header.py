@@ -27,7 +27,8 @@ def read_header(data: Data) -> Header:
 
     data: the whole encoded file, not empty (bytes or a uint8 (n,) array). Raises ImageError: TRUNCATED for an empty
     file and for one that ends inside its header, UNSUPPORTED_TYPE naming the type for anything that is not a JPEG, PNG,
-    WebP, GIF, TIFF or BMP and for a TIFF without a defined white (floating point, 32 bits a channel), UNDECODABLE for a header that makes no sense. Sizes are not judged: see `check_limits`.
+    WebP, GIF, TIFF or BMP and for a TIFF without a defined white (floating point, 32 bits a channel), UNDECODABLE for a
+    header that makes no sense. Sizes are not judged: see `check_limits`.
     """
     view = view_of(data)
     if len(view) == 0:

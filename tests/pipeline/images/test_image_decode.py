@@ -258,7 +258,7 @@ def tiff_of_opencv(channels: int, kind: type[np.generic]) -> bytes:
     ids=["pillow", "1x32", "1x64", "3x32", "3x64", "4x32", "4x64"],
 )
 def test_a_float_tiff_has_no_white_and_is_refused(data: bytes) -> None:
-    with pytest.raises(ImageError, match="(32|64) bits a channel as floating point and no defined white") as caught:
+    with pytest.raises(ImageError, match=r"(32|64) bits a channel as floating point and no defined white") as caught:
         read(data)
     assert caught.value.reason is Reason.UNSUPPORTED_TYPE
 
