@@ -262,6 +262,12 @@ class Coordinator:
         """Of every open shard, what has ended: after a drain, to be committed as smaller shards."""
         return [(home.shard, dict(home.outcomes)) for home in self._open.values() if home.outcomes]
 
+    def take_closed(self) -> list[ShardClosed]:
+        """The closed shards that `actions` has not given yet, taken out of it: for when nothing else is to be done."""
+        closed = [action for action in self._actions if isinstance(action, ShardClosed)]
+        self._actions = deque(action for action in self._actions if not isinstance(action, ShardClosed))
+        return closed
+
     def next_wake(self) -> float | None:
         """When a waiting batch closes by its age; None when nothing waits for that."""
         closes = [close for pool in self._order if (close := pool.queue.next_close()) is not None]

@@ -41,11 +41,18 @@ class ShardFeed:
         self._thread = threading.Thread(target=self._run, name="mattemill-listing", daemon=True)
         self.taken = 0
         self.found = 0
+        self.seen = 0
         self.ended = False
 
     def start(self) -> None:
         """Begin to list."""
         self._thread.start()
+
+    def counting(self, refs: Iterable[ImageRef]) -> Iterator[ImageRef]:
+        """The references of the source, counted in `seen` as they are drawn: also those that are done already."""
+        for ref in refs:
+            self.seen += 1
+            yield ref
 
     def wait_for_first(self, seconds: float) -> bool:
         """Wait until there is a shard or the listing has ended; returns whether there may be work."""

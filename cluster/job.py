@@ -115,7 +115,7 @@ def run_job(
         clocked.phase("ledger")
         cells: list[Cell] = []
         feed = ShardFeed(
-            lambda: ledger.due(job.source.list(), retry_failed, head=_etag_lookup(config)),
+            lambda: ledger.due(feed.counting(job.source.list()), retry_failed, head=_etag_lookup(config)),
             config.shard_size,
             limit,
             wake=lambda: _wake(cells),
@@ -264,6 +264,8 @@ def _run_on_ray(
             config,
             layout,
             already_done=lambda: ledger.counts.already_done,
+            # Before and after the ledger's look-ups of ETags, which go in chunks; and what the source leaves out.
+            seen=lambda: feed.seen + ledger.counts.listed + sum(tuple(job.source.skipped.values())),
             on_progress=on_progress,
             stop=stop,
             started=clocked.started,

@@ -15,7 +15,7 @@ from mattemill.cluster.meter import Meter, snapshot
 from mattemill.cluster.progress import Progress
 from mattemill.cluster.stall_guard import StallGuard
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.errors import JobRunningError, StoreError
+from mattemill.pipeline.errors import JobRunningError
 from mattemill.pipeline.shard import make_shard
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,11 @@ _MOST_PENDING = 8  # shards that wait for their commit before no new one is take
 
 
 class MainLoop:
-    """Runs a cell until everything is committed, or drained. `drained` tells which."""
+    """Runs a cell until everything is committed, or drained. `drained` tells which.
+
+    already_done: references that need not be done, so far. seen: references that the listing went through so far, those
+    included: a job that resumes may list for an hour before the first that is due.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class MainLoop:
         layout: Layout,
         *,
         already_done: Callable[[], int],
+        seen: Callable[[], int],
         on_progress: Callable[[Progress], None] | None,
         stop: threading.Event,
         started: float,
@@ -49,6 +54,7 @@ class MainLoop:
         self._config = config
         self._layout = layout
         self._already_done = already_done
+        self._seen = seen
         self._on_progress = on_progress
         self._stop = stop
         self._clock = clock
@@ -116,13 +122,21 @@ class MainLoop:
             self._committer.submit(part, {ref.key: outcomes[ref.key] for ref in part.refs})
 
     def _keep_what_ended(self) -> None:
+        """Raises nothing: the error that got us here is the one to report. What is not committed is due again."""
         try:
+            self._cell.closed.extend(self._cell.coordinator.take_closed())  # closed by the event that raised
             self._commit_closed()
             self._submit_finished_parts()
-            self._committer.drain()
-        except (JobRunningError, StoreError) as error:
-            # The error that got us here is the one to report; these images are simply due again.
-            _log.warning("not committed error=%s", error)
+        except Exception as error:
+            _log.warning("not committed error=%r", error)
+        while self._committer.pending:
+            try:
+                self._committer.drain()
+            except JobRunningError as error:
+                _log.warning("not committed error=%s", error)
+                return  # the other run does the rest
+            except Exception as error:  # of one shard; the others may be committed still
+                _log.warning("not committed error=%r", error)
 
     def _look(self, now: float) -> None:
         if now >= self._due["progress"]:
@@ -130,7 +144,8 @@ class MainLoop:
             self._tell(now)
         if now >= self._due["guard"]:
             self._due["guard"] = now + _GUARD_SECONDS
-            self._guard.check(snapshot(self._cell.coordinator, listing=not self._feed.exhausted))
+            listing = not self._feed.exhausted
+            self._guard.check(snapshot(self._cell.coordinator, listing=listing, seen=self._seen()))
         if now >= self._due["resize"]:
             self._due["resize"] = now + 1.0
             wanted = resized(self._config, self._layout, self._cell.coordinator.calibration)

@@ -61,8 +61,8 @@ class Meter:
         )
 
 
-def snapshot(coordinator: Coordinator, *, listing: bool) -> Snapshot:
-    """What the stall guard compares."""
+def snapshot(coordinator: Coordinator, *, listing: bool, seen: int) -> Snapshot:
+    """What the stall guard compares. seen: references that the listing went through, due or not."""
     return Snapshot(
         stages=tuple(
             StageCounts(name, pool.waiting, pool.busy_items, pool.up, pool.done)
@@ -73,4 +73,5 @@ def snapshot(coordinator: Coordinator, *, listing: bool) -> Snapshot:
         listing=listing,
         in_flight_bytes=coordinator.gate.held,
         in_flight_limit=coordinator.gate.capacity,
+        seen=seen,
     )

@@ -29,7 +29,8 @@ class StageCounts:
 class Snapshot:
     """The job at one moment; stages in the order in which an image passes them.
 
-    listed: images taken from the source so far. listing: whether there may be more of them.
+    listed: images taken from the source so far, to be done. listing: whether there may be more of them.
+    seen: references that the listing went through so far, also those that are done already.
     ended: images with an outcome. in_flight_bytes, in_flight_limit: decoded bytes admitted, and how many may be.
     """
 
@@ -39,6 +40,7 @@ class Snapshot:
     listing: bool
     in_flight_bytes: int = 0
     in_flight_limit: int = 0
+    seen: int = 0
 
 
 class StallGuard:
@@ -61,6 +63,8 @@ class StallGuard:
         moment = self._clock()
         passed, self._looked = moment - self._looked, moment
         counts = {"ended": now.ended, "listed": now.listed}
+        if not any(stage.queued or stage.running for stage in now.stages):
+            counts["seen"] = now.seen  # the job waits for the listing; a stage that holds work is not excused by it
         for stage in now.stages:
             counts[f"{stage.name} done"] = stage.done
             counts[f"{stage.name} workers"] = stage.workers

@@ -35,6 +35,15 @@ def test_all_that_is_due_comes_out_in_shards() -> None:
     assert feed.ended
 
 
+def test_references_are_counted_before_it_is_known_whether_they_are_due() -> None:
+    feed = ShardFeed(
+        lambda: ((ref, 0) for ref in feed.counting(refs(100)) if ref.key >= "k00090"), 32, None, wake=lambda: None
+    )
+    feed.start()
+    assert [len(shard.refs) for shard in drawn(feed)] == [10]
+    assert (feed.seen, feed.found) == (100, 10)
+
+
 def test_a_limit_takes_only_so_many() -> None:
     feed = ShardFeed(lambda: ((ref, 0) for ref in refs(100)), 32, 40, wake=lambda: None)
     feed.start()

@@ -88,6 +88,36 @@ def test_anything_that_grows_is_movement(what):
         guard.check(snapshot)
 
 
+def test_a_listing_that_finds_nothing_due_is_movement_while_no_stage_holds_work():
+    clock = Clock()
+    guard = StallGuard(60.0, clock)
+    resumed = job(stage("fetch"), stage("cut"), stage("store"), listed=0, listing=True)
+    for second in range(3600):
+        clock.now += 1.0
+        guard.check(replace(resumed, seen=second))
+
+    def look() -> None:
+        for _ in range(70):
+            clock.now += 1.0
+            guard.check(replace(resumed, seen=3599))
+
+    with pytest.raises(JobStalledError, match="the source lists nothing more"):
+        look()
+
+
+def test_a_listing_does_not_excuse_a_stage_that_hangs():
+    clock = Clock()
+    guard = StallGuard(60.0, clock)
+
+    def look() -> None:
+        for second in range(120):
+            clock.now += 1.0
+            guard.check(replace(HANGING, listing=True, seen=second))
+
+    with pytest.raises(JobStalledError, match="stage detect hangs"):
+        look()
+
+
 def test_a_start_up_in_which_workers_come_up_one_by_one_is_not_a_stall():
     clock = Clock()
     guard = StallGuard(60.0, clock)
