@@ -55,6 +55,16 @@ def unpack(packed: bytes) -> NewestRow:
     return NewestRow(generation, from_microseconds(finished_us), reason.decode() or None, unpack_etag(tail))
 
 
+def peek(packed: bytes) -> tuple[int, int, bool]:
+    """(generation, time in microseconds since 1970, whether it failed) of a packed row."""
+    return *_HEAD.unpack_from(packed), packed[_HEAD.size] != 0
+
+
+def packed_etag(packed: bytes) -> bytes:
+    """What `unpack_etag` reads, of a packed row."""
+    return packed[packed.index(b"\0", _HEAD.size) + 1 :]
+
+
 def pack_etag(etag: str | None) -> bytes:
     """An ETag as few bytes: the usual 32 hex digits as 16."""
     if etag is None:
@@ -75,11 +85,6 @@ def from_microseconds(since_1970: int) -> datetime:
     return _EPOCH + timedelta(microseconds=since_1970)
 
 
-def to_microseconds(at: datetime) -> int:
-    """The inverse of `from_microseconds`."""
-    return (at - _EPOCH) // timedelta(microseconds=1)
-
-
 def changed(etag: str | None, other: str | None) -> bool:
     """Only two known and different ETags are a change: of an unknown one nobody can say that it changed."""
     return etag is not None and other is not None and etag != other
@@ -98,6 +103,10 @@ class Committed(Mapping[str, NewestRow]):
             old = rows.get(key)
             if old is None or packed > old:
                 rows[key] = packed
+
+    def packed(self) -> Mapping[str, bytes]:
+        """Stored key -> packed row, for whoever looks at all of them: unpacking each takes long."""
+        return self._rows
 
     def __getitem__(self, key: str) -> NewestRow:
         return unpack(self._rows[stored_key(key)])

@@ -26,12 +26,13 @@ from mattemill.pipeline.ledger.committed import (
     NewestRow,
     changed,
     from_microseconds,
-    pack_etag,
-    to_microseconds,
+    packed_etag,
+    peek,
     unpack_etag,
 )
 from mattemill.pipeline.ledger.layout import Layout
 from mattemill.pipeline.ledger.reading import read_committed
+from mattemill.pipeline.ledger.stored_key import stored_key
 from mattemill.pipeline.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -58,29 +59,35 @@ class Others:
         self._mattes: dict[str, bytes] = {}
         self._removed: set[str] = set()
 
-    def take(self, theirs: Committed, own: Mapping[str, NewestRow], same_kind: bool) -> None:
+    def take(self, theirs: Committed, own: Committed, same_kind: bool) -> None:
         """Keep what counts of another job's newest rows. own: this job's rows."""
-        for key, row in theirs.items():
-            mine = own.get(key)
-            newer = mine is None or row.finished_at > mine.finished_at
-            if row.failed:
-                if mine is not None and not mine.failed and newer and _may_have_removed(row, mine, same_kind):
-                    self._removed.add(key)
-            elif newer or (mine is not None and mine.failed):
+        ours = own.packed()
+        for stored, row in theirs.packed().items():
+            generation, finished_us, failed = peek(row)
+            mine = ours.get(stored)
+            _, mine_us, mine_failed = (0, -1, False) if mine is None else peek(mine)
+            newer = finished_us > mine_us
+            if failed:
+                # It has deleted our matte when the rule of `Ledger._stale` said so; of several tries only the last is
+                # known, and an earlier one may have.
+                lay_there = mine is not None and not mine_failed and newer
+                if lay_there and (not same_kind or generation > 0 or _etag_changed(row, ours[stored])):
+                    self._removed.add(stored)
+            elif newer or mine_failed:
                 # An older matte can still lie there when ours failed; under a newer matte of ours it does not.
-                packed = _HEAD.pack(to_microseconds(row.finished_at), same_kind) + pack_etag(row.etag)
-                self._mattes[key] = max(packed, self._mattes.get(key, b""))
+                packed = _HEAD.pack(finished_us, same_kind) + packed_etag(row)
+                self._mattes[stored] = max(packed, self._mattes.get(stored, b""))
 
     def overwrote(self, key: str, row: NewestRow) -> bool:
         """Whether another job has written over, or removed, what this job's newest row of a key left there."""
-        if key in self._removed:
+        if stored_key(key) in self._removed:
             return True
         matte = self.matte(key)
         return matte is not None and matte.finished_at > row.finished_at
 
     def matte(self, key: str) -> LaidMatte | None:
         """The newest matte of another job that may lie under a key, None when this job's own is newer or none is."""
-        packed = self._mattes.get(key)
+        packed = self._mattes.get(stored_key(key))
         if packed is None:
             return None
         finished_us, same_kind = _HEAD.unpack_from(packed)
@@ -91,9 +98,7 @@ class Others:
         return len(self._mattes.keys() | self._removed)
 
 
-def read_others(
-    store: Store, layout: Layout, fingerprint: str, config: JobConfig, own: Mapping[str, NewestRow]
-) -> Others:
+def read_others(store: Store, layout: Layout, fingerprint: str, config: JobConfig, own: Committed) -> Others:
     """Read the newest rows of all other jobs of the sink that have the same format, one job at a time.
 
     A job without a readable record is taken for one of the same format and kind. Raises LedgerError, StoreError.
@@ -146,9 +151,5 @@ def _settings(store: Store, layout: Layout, fingerprint: str) -> Mapping[str, An
     return record.settings if record is not None else {}
 
 
-def _may_have_removed(failure: NewestRow, matte: NewestRow, same_kind: bool) -> bool:
-    """Whether a later failure of another job can have deleted our matte, by the rule of `Ledger._stale`.
-
-    Only the newest of its rows is known: of a repeated one an earlier one may have.
-    """
-    return not same_kind or failure.generation > 0 or changed(failure.etag, matte.etag)
+def _etag_changed(row: bytes, other: bytes) -> bool:
+    return changed(unpack_etag(packed_etag(row)), unpack_etag(packed_etag(other)))
