@@ -74,19 +74,20 @@ def run_each(name: str, device: str, items: Sequence[tuple[Any, ...]], work: Cal
     results: list[StageResult] = []
     for item in items:
         steps = Steps()
-        failed: ImageError | None = None
         try:
             with steps.step(name, device):
                 done = work(steps, *item)
         except ImageError as error:
-            failed = error
-        facts = steps.facts()
-        if failed is None:
-            results.append(replace(done, facts=done.facts.merged(facts)))
-            continue
-        preview = None
-        if isinstance(failed, RefusedError):
-            preview = failed.preview()
-            facts = failed.facts.merged(facts)
-        results.append(Failed(Failure(failed.reason, steps.current or name, failed.message, preview, facts)))
+            # Here, and not behind the block: an error kept in a local is in a cycle with this frame, and holds the
+            # photograph's pixels until the garbage collector finds it.
+            results.append(Failed(_failure(error, steps, name)))
+        else:
+            results.append(replace(done, facts=done.facts.merged(steps.facts())))
     return results
+
+
+def _failure(error: ImageError, steps: Steps, name: str) -> Failure:
+    facts, preview = steps.facts(), None
+    if isinstance(error, RefusedError):
+        facts, preview = error.facts.merged(facts), error.preview()
+    return Failure(error.reason, steps.current or name, error.message, preview, facts)
