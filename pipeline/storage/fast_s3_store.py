@@ -137,7 +137,7 @@ def _make(slow: S3Store) -> Any:
         client_options={
             "connect_timeout": timedelta(seconds=options.connect_timeout),
             "read_timeout": timedelta(seconds=options.read_timeout),
-            "timeout": timedelta(seconds=options.retry.give_up_after),
+            "timeout": timedelta(seconds=options.request_timeout),
             "allow_http": slow.endpoint.startswith("http://"),
             "user_agent": "mattemill",
         },

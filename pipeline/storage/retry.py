@@ -26,14 +26,20 @@ class RetryPolicy:
 
     tries: in all. first_delay, longest_delay: seconds; the n-th pause is drawn from 0..min(longest, first * 2^n)
     ('full jitter', so that a thousand clients do not come back at once: Brooker, AWS Architecture Blog, 2015).
-    give_up_after: seconds from the start after which no further try is begun; a third of the default call_timeout, so
-    that a batch of two images a thread whose store is away ends as `read_failed`, not as a worker killed for hanging.
+    give_up_after: seconds from the start after which no further try is begun.
+
+    A batch whose store is away must end as `read_failed` well within call_timeout (120 s), not as a worker killed for
+    hanging. With the timeouts of `S3Options` a try takes at most 17 s when the store accepts and never answers
+    (2 attempts x 8 s, and up to 1 s between them), 7 s when nothing accepts (2 x 3 s + 1 s), 8 s when a body stalls.
+    An image thus ends after 17 s; or 15 + 7 = 22 s, a last try begun just before give_up_after; or 17 s (two stalled
+    bodies and a pause). 64 images on 16 threads are four rounds: 68 to 88 s. Only a body that keeps trickling is
+    not bounded here. Fewer fetch_threads need a smaller fetch_batch.
     """
 
-    tries: int = 5
+    tries: int = 8
     first_delay: float = 0.2
     longest_delay: float = 5.0
-    give_up_after: float = 40.0
+    give_up_after: float = 15.0
 
     def delay(self, failed_tries: int, draw: float) -> float:
         """Seconds to wait after that many failed tries (from 1); draw: uniform in 0..1."""

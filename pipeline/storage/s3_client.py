@@ -88,17 +88,19 @@ class S3Options:
     region: None = as boto3 finds it, 'us-east-1' where it finds none and an endpoint is given.
     threads: connections that are kept open: as many as there are threads, or they wait for each other.
     connect_timeout, read_timeout: seconds; S3 answers in tens of milliseconds, so that a stalled connection is
-    better dropped early. attempts: of boto3 itself for one request ('standard' mode: 5xx, SlowDown, timeouts).
-    retry: ours around that, for cut and stalled bodies, which boto3 never retries, and for storms that use up
-    boto3's quota of retries.
+    better dropped early. request_timeout: seconds for a request and its whole body, for obstore alone: boto3 has none.
+    attempts: of the client itself for one request (boto3's 'standard' mode: 5xx, SlowDown, timeouts); few, because
+    each may last read_timeout and they are multiplied by ours. retry: ours around that, for cut and stalled bodies,
+    which boto3 never retries, and for storms that use up boto3's quota of retries; how long all of it lasts: there.
     """
 
     endpoint_url: str | None = None
     region: str | None = None
     threads: int = 16
     connect_timeout: float = 3.0
-    read_timeout: float = 10.0
-    attempts: int = 5
+    read_timeout: float = 8.0
+    request_timeout: float = 30.0
+    attempts: int = 2
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from faulty_proxy import Fault, FaultyProxy
 
+from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import (
     AlreadyThereError,
     ForbiddenError,
@@ -17,7 +20,9 @@ from mattemill.pipeline.errors import (
     StoreUnavailableError,
 )
 from mattemill.pipeline.storage.embedded_server import EmbeddedS3
+from mattemill.pipeline.storage.fast_s3_store import FastS3Store
 from mattemill.pipeline.storage.retry import RetryPolicy
+from mattemill.pipeline.storage.s3_client import S3Options
 from mattemill.pipeline.storage.s3_store import S3Store
 from mattemill.pipeline.storage.store import Store
 
@@ -52,6 +57,49 @@ def test_a_get_that_keeps_going_wrong_ends_as_unavailable_and_says_where(
             store_through(proxy.endpoint_url).get("photos/a.jpg")
 
         assert proxy.count("GET", "a.jpg") == 4
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+def test_a_store_that_never_answers_is_asked_twice(client: str, bucket: str, s3: EmbeddedS3) -> None:
+    faster = 0.5 / S3Options().read_timeout  # the defaults, all times shortened alike
+    policy = RetryPolicy(give_up_after=RetryPolicy().give_up_after * faster)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = S3Options(f"http://127.0.0.1:{silent.getsockname()[1]}", read_timeout=0.5, retry=policy)
+        slow = S3Store(bucket, options)
+        store = slow if client == "boto3" else FastS3Store(slow)
+        silent.settimeout(0.1)
+        _hang_ups(silent)  # what obstore asks about the bucket when it starts
+
+        with pytest.raises(StoreUnavailableError, match="gave up after 1 tries"):
+            store.get("a.jpg")
+
+        assert _hang_ups(silent) == 2
+
+
+def _hang_ups(server: socket.socket) -> int:
+    """How many connections wait to be accepted; each is closed."""
+    count = 0
+    while True:
+        try:
+            server.accept()[0].close()
+        except TimeoutError:
+            return count
+        count += 1
+
+
+def test_a_batch_whose_store_is_away_ends_well_within_the_time_of_a_call() -> None:
+    config, options = JobConfig(), S3Options()
+    rounds = math.ceil(config.fetch_batch / config.fetch_threads)
+    never_answers = options.attempts * options.read_timeout + 1.0
+    never_accepts = options.attempts * options.connect_timeout + 1.0
+    body_stalls = options.read_timeout
+
+    assert options.retry.give_up_after < never_answers - 1.0, "there is no second try of ours"
+    assert options.retry.give_up_after < 2 * body_stalls, "there is no third try of ours"
+    longest = max(
+        never_answers, options.retry.give_up_after + never_accepts, 2 * body_stalls + options.retry.delay(1, 1.0)
+    )
+    assert rounds * longest <= 0.8 * config.call_timeout
 
 
 @pytest.mark.parametrize(
