@@ -10,7 +10,7 @@ import numpy as np
 
 from mattemill.pipeline.allocator import keep_freed_memory
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.errors import ImageError, StoreError
+from mattemill.pipeline.errors import ChangedObjectError, ImageError, StoreError
 from mattemill.pipeline.images.header import check_limits, read_header
 from mattemill.pipeline.outcome import Facts, Failure
 from mattemill.pipeline.photo import Header, ImageRef, Photo
@@ -26,6 +26,7 @@ class FetchStage:
 
     held_bytes is the decoded size. What an object store answers, and what the header shows, ends the image with its
     reason: missing, forbidden, changed_while_reading, read_failed; too_large, truncated, unsupported_type, undecodable.
+    The size of a reference only saves reading what is over the limit: what version is read, its ETag decides.
     """
 
     name = "fetch"
@@ -52,11 +53,10 @@ class FetchStage:
                     Reason.TOO_LARGE, f"the file has {ref.size} bytes, over the limit of {limit} (max_file_bytes)"
                 )
             location, key = split_uri(ref.uri)
-            blob = self._store(location).get(key, etag=ref.etag, max_bytes=limit)
-            if ref.size is not None and ref.size != len(blob.data):
-                raise ImageError(
-                    Reason.CHANGED_WHILE_READING, f"listed with {ref.size} bytes, read with {len(blob.data)}"
-                )
+            try:
+                blob = self._store(location).get(key, etag=ref.etag, max_bytes=limit)
+            except ChangedObjectError as error:
+                raise _of_another_version(error, ref) from error
             header = read_header(blob.data)
             check_limits(header, len(blob.data), self._config.max_pixels, limit)
         except (ImageError, StoreError) as error:
@@ -80,3 +80,12 @@ class FetchStage:
         if store is None:
             store = self._stores[location] = open_store(location, self._config)
         return store
+
+
+def _of_another_version(error: ChangedObjectError, ref: ImageRef) -> ChangedObjectError:
+    if ref.etag is None:  # a file that is being written
+        return error
+    return ChangedObjectError(
+        f"{error}; the object's ETag is not {ref.etag}, as the source said: if that was a manifest, the manifest is "
+        "out of date, write it again (without ETags it takes what is there); else run again with --retry-failed"
+    )

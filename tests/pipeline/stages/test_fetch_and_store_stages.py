@@ -119,12 +119,31 @@ def test_an_object_that_is_too_large_and_was_not_listed_is_not_read(
     assert reason(result) is Reason.TOO_LARGE
 
 
-def test_an_object_of_another_size_than_listed_has_changed(bucket: str, s3_client: Any) -> None:
+def test_a_size_that_is_wrong_fails_no_photograph(bucket: str, s3_client: Any) -> None:
     s3_client.put_object(Bucket=bucket, Key="a", Body=jpeg())
+    etag = s3_client.head_object(Bucket=bucket, Key="a")["ETag"].strip('"')
+    uri = f"s3://{bucket}/a"
 
-    (result,) = FetchStage(JobConfig())([(ImageRef("a", f"s3://{bucket}/a", size=5),)])
+    results = FetchStage(JobConfig())([(ImageRef("a", uri, size=5),), (ImageRef("a", uri, etag, 50_000),)])
+
+    assert [result.output.data.tobytes() for result in results if isinstance(result, Done)] == [jpeg()] * 2
+
+
+@pytest.mark.parametrize("client", ["boto3", "obstore"])
+def test_the_stale_etag_of_a_manifest_is_named_with_what_to_do(client: str, bucket: str, s3_client: Any) -> None:
+    s3_client.put_object(Bucket=bucket, Key="a.jpg", Body=jpeg())
+    s3_client.put_object(Bucket=bucket, Key="list.csv", Body=b"key,etag\na.jpg,0123abc\n")
+    config = JobConfig(s3_client=client)
+    (ref,) = open_source(f"s3://{bucket}/list.csv", config).list()
+
+    (result,) = FetchStage(config)([(ref,)])
 
     assert reason(result) is Reason.CHANGED_WHILE_READING
+    assert isinstance(result, Failed)
+    message = result.failure.message
+    assert f"s3://{bucket}/a.jpg" in message
+    assert "the object's ETag is not 0123abc" in message
+    assert "the manifest is out of date, write it again" in message
 
 
 @pytest.mark.parametrize("client", ["boto3", "obstore"])
