@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from faulty_proxy import Fault, FaultyProxy
 from PIL import Image
+from s3_sink import S3Sink
 
 from mattemill.cluster.job import run_job
 from mattemill.cluster.progress import JobSummary
@@ -52,51 +52,16 @@ LEDGER = [  # commits: the first try of each is lost in another way
 
 
 @dataclass
-class Sink:
-    """What really lies in the sink. rows: (key, generation) -> how often; newest: key -> its newest row."""
-
-    rows: Counter[tuple[str, int]]
-    newest: dict[str, dict[str, Any]]
-    outputs: set[str]
-    logged: Counter[tuple[str, str, int]]
-
-
-@dataclass
 class Runs:
     """The job with faults, and the job that tried the failures again without them."""
 
     keys: set[str]
     requests: list[tuple[str, str, str | None]]
     first: JobSummary
-    after_first: Sink
+    after_first: S3Sink
     second: JobSummary
-    after_second: Sink
+    after_second: S3Sink
     third: JobSummary
-
-
-def read_sink(client: Any, bucket: str) -> Sink:
-    rows: Counter[tuple[str, int]] = Counter()
-    logged: Counter[tuple[str, str, int]] = Counter()
-    newest: dict[str, dict[str, Any]] = {}
-    outputs = set()
-    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix="mattes/"):
-        for item in page.get("Contents", ()):
-            key = item["Key"]
-            if "/_mattemill/" not in key:
-                outputs.add(key)
-            elif key.endswith(".parquet"):
-                body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
-                table = pq.ParquetFile(io.BytesIO(body)).read()
-                if "/outcomes/" in key:
-                    for row in table.select(["key", "generation", "outcome", "reason", "output_key"]).to_pylist():
-                        rows[row["key"], row["generation"]] += 1
-                        if row["generation"] >= newest.get(row["key"], row)["generation"]:
-                            newest[row["key"]] = row
-                else:
-                    reason = key.partition("/reason=")[2].partition("/")[0]
-                    for row in table.select(["key", "generation"]).to_pylist():
-                        logged[row["key"], reason, row["generation"]] += 1
-    return Sink(rows, newest, outputs, logged)
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +88,10 @@ def runs(s3_server: EmbeddedS3, s3_client: Any, sample_photos: Path, u2netp: Pat
         config = JobConfig(shard_size=7, fetch_batch=4, confidence_threshold=0.0, device="cpu")
         first = run_job(source, sink, config)
         requests = list(proxy.requests)
-        after_first = read_sink(s3_client, bucket)
+        after_first = S3Sink.read(s3_client, bucket)
         proxy.faults.clear()
         second = run_job(source, sink, config, retry_failed=RetrySelection())
-        after_second = read_sink(s3_client, bucket)
+        after_second = S3Sink.read(s3_client, bucket)
         third = run_job(source, sink, config)
     return Runs(keys, requests, first, after_first, second, after_second, third)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from driver_process import assert_gone, driver_environment, kill_driver
 from sink_contents import SinkContents
 from test_job import photographs
 
@@ -22,34 +20,23 @@ IMAGES = 400
 
 
 def start(source: Path, sink: Path, placement: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "STANDIN_SECONDS": "0.005"}
-    environment.pop("RAY_AUTH_MODE", None)
-    environment.pop("RAY_AUTH_TOKEN", None)
     command = [sys.executable, str(HERE / "kill_me.py"), str(source), str(sink), placement]
+    environment = driver_environment(STANDIN_SECONDS="0.005")
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
 
 def kill_when(driver: subprocess.Popen[str], ended: int, delay: float) -> bool:
     """SIGKILL the driver `delay` seconds after `ended` images; False when it finished before."""
     assert driver.stdout is not None
-    children = []
     for line in driver.stdout:
         if line.startswith("finished"):
-            driver.wait(60)
-            return False
+            break
         if line.startswith("ended") and int(line.split()[1]) >= ended:
             time.sleep(delay)
-            children = psutil.Process(driver.pid).children(recursive=True)
-            driver.send_signal(signal.SIGKILL)
-            break
+            assert_gone(kill_driver(driver))
+            return True
     driver.wait(60)
-    # What works on images ends with the driver. Ray's two agents look for their raylet for another minute.
-    agents = [child for child in children if child.name() in ("ray::DashboardAgent", "ray::RuntimeEnvAgent")]
-    _, alive = psutil.wait_procs([child for child in children if child not in agents], timeout=60)
-    for agent in agents:
-        agent.kill()
-    assert not alive, f"left behind: {[process.name() for process in alive]}"
-    return True
+    return False
 
 
 @pytest.mark.parametrize(("seed", "placement"), [(1, "fused"), (2, "split"), (3, "fused")])
