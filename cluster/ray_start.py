@@ -95,7 +95,6 @@ def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: in
             "num_gpus": gpus,
             "object_store_memory": store_bytes,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
         }
     else:
         options |= {"address": address}

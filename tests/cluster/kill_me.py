@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -20,8 +22,15 @@ if __name__ == "__main__":
         placement=placement,
         drain_timeout=20.0,
     )
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     print("started", flush=True)
     summary = run_job(
-        source, sink, config, stages="standin_stages", on_progress=lambda p: print("ended", p.done, flush=True)
+        source,
+        sink,
+        config,
+        stages="standin_stages",
+        stop=stop,
+        on_progress=lambda p: print("ended", p.done, flush=True),
     )
     print("finished", summary.images, summary.already_done, flush=True)

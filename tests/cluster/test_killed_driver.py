@@ -21,7 +21,7 @@ IMAGES = 400
 
 def start(source: Path, sink: Path, placement: str) -> subprocess.Popen[str]:
     command = [sys.executable, str(HERE / "kill_me.py"), str(source), str(sink), placement]
-    environment = driver_environment(STANDIN_SECONDS="0.005")
+    environment = driver_environment(STANDIN_SECONDS="0.02")
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
 
 
