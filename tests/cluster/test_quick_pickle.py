@@ -6,9 +6,9 @@ import pickle
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import pytest
+from ray import cloudpickle
 
 from mattemill.cluster.quick_pickle import MESSAGES
 from mattemill.pipeline.outcome import Facts, Failure
