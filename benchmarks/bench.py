@@ -117,6 +117,7 @@ class CoreSeconds:
         self._every = every
         self._kind: dict[int, str] = {}
         self._looks: list[tuple[float, dict[int, float]]] = []
+        self._machine: list[tuple[float, float]] = []
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -138,7 +139,18 @@ class CoreSeconds:
         for pid, kind, used in _processes(os.getpid()):
             seconds[pid] = used
             self._kind[pid] = kind
-        self._looks.append((time.monotonic(), seconds))
+        now = time.monotonic()
+        self._looks.append((now, seconds))
+        self._machine.append((now, busy_seconds()))
+
+    def by_others(self, began: float = 0.0, ended: float = float("inf")) -> float:
+        """Share of all cores, 0..1, that processes other than ours (or the host) took between two moments."""
+        machine = [(moment, busy) for moment, busy in self._machine if began <= moment <= ended]
+        if len(machine) < 2:
+            return 0.0
+        (first, busy_first), (last, busy_last) = machine[0], machine[-1]
+        ours = sum(self.by_kind(began, ended).values())
+        return max(0.0, (busy_last - busy_first - ours) / ((last - first) * (os.cpu_count() or 1)))
 
     def by_kind(
         self, began: float = 0.0, ended: float = float("inf"), names: Mapping[int, str] | None = None
@@ -159,6 +171,13 @@ class CoreSeconds:
             kind = (names or {}).get(pid) or self._kind[pid]
             total[kind] = total.get(kind, 0.0) + used - first[pid]
         return {k: round(v, 2) for k, v in sorted(total.items(), key=lambda item: -item[1]) if v >= 0.05}
+
+
+def busy_seconds() -> float:
+    """Core seconds that the machine has not been idle since it started, those that its host took away among them."""
+    fields = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()[1:9]
+    user, nice, system, _idle, _waiting, irq, softirq, stolen = map(int, fields)
+    return (user + nice + system + irq + softirq + stolen) / os.sysconf("SC_CLK_TCK")
 
 
 def _processes(root: int) -> list[tuple[int, str, float]]:

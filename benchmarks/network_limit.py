@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import multiprocessing
+import os
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from bench import cores
+from bench import busy_seconds, cores
 from photographs import photographs
 from PIL import Image
 
@@ -25,14 +26,22 @@ from mattemill.pipeline.models.fetch import fetch_model
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """passes: a second. core_seconds: that one pass takes, also right while others use the cores."""
+    """passes: a second. core_seconds: that one pass takes, also right while others use the cores.
+
+    by_others: share of the cores, 0..1, that other processes took meanwhile; more than a little makes `passes` wrong.
+    """
 
     passes: float
     core_seconds: float
+    by_others: float = 0.0
 
     def mean(self, other: Speed) -> Speed:
         """Half-way between two measurements."""
-        return Speed((self.passes + other.passes) / 2, (self.core_seconds + other.core_seconds) / 2)
+        return Speed(
+            (self.passes + other.passes) / 2,
+            (self.core_seconds + other.core_seconds) / 2,
+            max(self.by_others, other.by_others),
+        )
 
 
 def _serve(pipe: Connection, model: str, path: Path) -> None:
@@ -56,7 +65,8 @@ def _serve(pipe: Connection, model: str, path: Path) -> None:
         while (now := time.perf_counter()) - began < seconds:
             engine.run(feed)
             passes += 1
-        pipe.send(Speed(passes / (now - began), (time.process_time() - core_began) / passes))
+        core = time.process_time() - core_began
+        pipe.send((Speed(passes / (now - began), core / passes), core))
 
 
 class NetworkLimit:
@@ -89,7 +99,15 @@ class NetworkLimit:
 
     def measure(self, seconds: float = 8.0) -> Speed:
         """All processes together, all of them running for `seconds`."""
+        began, busy = time.monotonic(), busy_seconds()
         for pipe in self._pipes:
             pipe.send(seconds)
-        speeds: list[Speed] = [pipe.recv() for pipe in self._pipes]
-        return Speed(sum(s.passes for s in speeds), sum(s.core_seconds for s in speeds) / len(speeds))
+        answers: list[tuple[Speed, float]] = [pipe.recv() for pipe in self._pipes]
+        passed, busy = time.monotonic() - began, busy_seconds() - busy
+        speeds = [speed for speed, _ in answers]
+        ours = sum(core for _, core in answers)
+        return Speed(
+            sum(s.passes for s in speeds),
+            sum(s.core_seconds for s in speeds) / len(speeds),
+            round(max(0.0, busy - ours) / passed / (os.cpu_count() or 1), 3),
+        )
