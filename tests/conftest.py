@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,19 @@ from mattemill.pipeline.models.fetch import fetch_model
 from mattemill.pipeline.storage.embedded_server import EmbeddedS3
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that runs in this process sets up logging for good; the next test must find it as it was."""
+    loggers = [logging.getLogger(name) for name in ("mattemill", "__main__")]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
+    yield
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        logger.handlers, logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
 _free_buckets: list[str] = []
 
 

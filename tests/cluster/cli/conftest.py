@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -52,11 +51,9 @@ def mattemill(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., int]]:
-    """`mattemill ARGUMENTS` in this process, in an empty folder; the exit code. Logging is put back as it was."""
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """`mattemill ARGUMENTS` in this process, in an empty folder; the exit code."""
     monkeypatch.chdir(tmp_path)
-    loggers = [logging.getLogger(name) for name in ("mattemill", "__main__")]
-    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
 
     def run(*arguments: str) -> int:
         try:
@@ -64,7 +61,4 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[.
         except SystemExit as end:
             return int(end.code or 0)
 
-    yield run
-    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        logger.handlers, logger.propagate = handlers, propagate
-        logger.setLevel(level)
+    return run
