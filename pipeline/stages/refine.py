@@ -12,6 +12,8 @@ from mattemill.kernels.guided_filter import guided_filter
 from mattemill.kernels.trimap import FOREGROUND, UNKNOWN, trimap
 from mattemill.pipeline.photo import Alpha, Rgb
 
+Trimap = npt.NDArray[np.uint8]
+
 _BAND = 0.01  # radius of the band and of the filter, of the photograph's long side
 _EPS = 1e-4  # variance of the colours in 0..1 below which the photograph counts as flat
 _SUBSAMPLE = 4  # of the coefficients: a quarter of the radius or less costs little accuracy
@@ -21,8 +23,20 @@ _SURE = 0.05  # the filter leaves a haze of this order on flat ground: from here
 class Refiner(Protocol):
     """Finds alpha in the unknown band."""
 
-    def __call__(self, image: Rgb, soft: Alpha) -> Alpha:
-        """A matte, float32 (H, W) in 0..1, from a photograph uint8 (H, W, 3) and its soft mask float32 (H, W)."""
+    def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
+        """A matte, float32 (H, W) in 0..1, from a photograph uint8 (H, W, 3) and its soft mask float32 (H, W).
+
+        bands: a trimap, uint8 (H, W) of 0, 128 and 255, whose known pixels are honoured; None = from the mask.
+        """
+
+
+def automatic_trimap(soft: Alpha) -> Trimap:
+    """The trimap of a soft mask, float32 (H, W) in 0..1: uint8 (H, W) of 0, 128 and 255."""
+    return trimap(soft, _radius(soft))
+
+
+def _radius(soft: Alpha) -> int:
+    return max(1, round(_BAND * max(soft.shape)))
 
 
 class GuidedRefiner:
@@ -34,10 +48,10 @@ class GuidedRefiner:
     and 10.1.
     """
 
-    def __call__(self, image: Rgb, soft: Alpha) -> Alpha:
+    def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
         height, width = soft.shape
-        radius = max(1, round(_BAND * max(height, width)))
-        bands = trimap(soft, radius)
+        radius = _radius(soft)
+        bands = automatic_trimap(soft) if bands is None else bands
         matte: Alpha = np.asarray(bands == FOREGROUND, np.float32)
         unknown = bands == UNKNOWN
         found = _rectangle(unknown)
@@ -59,10 +73,12 @@ class GuidedRefiner:
 
 
 class NoRefiner:
-    """The soft mask as it is."""
+    """The soft mask as it is; what a given trimap knows is written over it."""
 
-    def __call__(self, image: Rgb, soft: Alpha) -> Alpha:
-        return soft
+    def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
+        if bands is None:
+            return soft
+        return np.asarray(np.where(bands == UNKNOWN, soft, bands == FOREGROUND), np.float32)
 
 
 REFINERS: dict[str, type[Refiner]] = {"guided": GuidedRefiner, "none": NoRefiner}

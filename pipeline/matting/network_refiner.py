@@ -1,0 +1,135 @@
+"""The matting network as a refiner: alpha in the unknown band, tile by tile, whatever the photograph's size."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from mattemill.kernels.colour_lines import apply_colour_lines
+from mattemill.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN
+from mattemill.pipeline.engines.engine import Engine
+from mattemill.pipeline.matting.tiles import Rectangle, padded, tiles
+from mattemill.pipeline.photo import Alpha, Rgb
+
+INPUT, OUTPUT = "given", "lines"
+MULTIPLE = 32
+
+_LARGEST = 320  # px; larger tiles waste more on what is known, smaller ones more on margins
+_MARGIN = 32  # px of context around a tile: the network sees further, but little depends on it
+_BLEND = 8  # px over which neighbouring tiles pass into each other
+_LONG_SIDE = 1600  # px up to which the network sees the photograph as it is; the largest it was trained for
+
+
+class MattingNetworkRefiner:
+    """Alpha in a trimap's unknown band by the matting network; outside it the trimap's 0 and 1.
+
+    A photograph longer than 1,600 px is shown to the network at a half, a third ... of its size: the band of a soft mask
+    grows with the photograph. What the network predicts, functions of the colour, is applied at full size all the same.
+    Memory beyond the arguments and the result is that of one tile.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def __call__(self, image: Rgb, soft: Alpha, bands: npt.NDArray[np.uint8]) -> Alpha:
+        """A matte, float32 (H, W) in 0..1. image: uint8 (H, W, 3). soft: float32 (H, W). bands: uint8 (H, W), trimap.
+
+        Raises EngineError.
+        """
+        matte: Alpha = np.asarray(bands == FOREGROUND, np.float32)
+        unknown = bands == UNKNOWN
+        step = math.ceil(max(soft.shape) / _LONG_SIDE)
+        blend = _BLEND * step
+        # What earlier tiles have written, by weight; only where tiles pass into each other is it more than one.
+        written = np.zeros(soft.shape, np.uint8)
+        for tile in tiles(unknown, _LARGEST * step, _MARGIN * step, MULTIPLE * step):
+            wide = _grown(tile, blend, soft.shape)
+            found = self._alpha(image, soft, bands, wide, step)
+            at = (slice(wide.y0, wide.y1), slice(wide.x0, wide.x1))
+            weight = _ramp(tile, wide, blend)
+            before = written[at].astype(np.float32) / 255
+            share = weight / (weight + before)
+            mixed = found * share + matte[at] * (1 - share)
+            np.copyto(matte[at], mixed, where=unknown[at])
+            written[at] = np.maximum(written[at], (weight * 255).astype(np.uint8))
+        return matte
+
+    def _alpha(
+        self, image: Rgb, soft: Alpha, bands: npt.NDArray[np.uint8], where: Rectangle, step: int
+    ) -> npt.NDArray[np.float32]:
+        """Alpha of one rectangle, computed with a margin around it."""
+        height, width = padded(where, (_MARGIN - _BLEND) * step, MULTIPLE * step)
+        top = where.y0 - (height - where.height) // 2
+        left = where.x0 - (width - where.width) // 2
+        photo = _cut_out(image, top, left, height, width)
+        prior = _cut_out(soft, top, left, height, width)
+        known = _cut_out(bands, top, left, height, width)
+        lines = self._engine.run({INPUT: _network_input(photo, prior, known, step)})[OUTPUT][0]
+        inside = (
+            slice(where.y0 - top, where.y0 - top + where.height),
+            slice(where.x0 - left, where.x0 - left + where.width),
+        )
+        return apply_colour_lines(lines, photo, prior)[inside]
+
+
+def _network_input(
+    photo: Rgb, prior: Alpha, known: npt.NDArray[np.uint8], step: int
+) -> npt.NDArray[np.float32]:
+    """float32 (1, 6, h, w): colours, known foreground, known background, prior, all in 0..1, at 1/step of the size."""
+    height, width = prior.shape
+    size = (width // step, height // step)
+    out = np.empty((1, 6, size[1], size[0]), np.float32)
+    front, back = (known == FOREGROUND).view(np.uint8), (known == BACKGROUND).view(np.uint8)
+    if step > 1:
+        photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
+        prior = np.asarray(cv2.resize(prior, size, interpolation=cv2.INTER_AREA), np.float32)
+        # A cell is known only where all of it is.
+        kernel = (step, step)
+        front = _all_of(front, kernel, size)
+        back = _all_of(back, kernel, size)
+    for channel in range(3):
+        np.multiply(photo[..., channel], np.float32(1 / 255), out=out[0, channel])
+    out[0, 3], out[0, 4], out[0, 5] = front, back, prior
+    return out
+
+
+def _all_of(mask: npt.NDArray[np.uint8], cell: tuple[int, int], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    blocks = mask.reshape(size[1], cell[1], size[0], cell[0])
+    return np.asarray(blocks.min(axis=(1, 3)), np.uint8)
+
+
+def _cut_out(plane: npt.NDArray[np.generic], top: int, left: int, height: int, width: int) -> npt.NDArray:  # type: ignore[type-arg]
+    """A part of an array that may reach beyond it; the frame's last pixels are repeated there."""
+    rows, columns = plane.shape[:2]
+    part = plane[max(0, top) : min(rows, top + height), max(0, left) : min(columns, left + width)]
+    above, before = max(0, -top), max(0, -left)
+    below, after = max(0, top + height - rows), max(0, left + width - columns)
+    if not (above or before or below or after):
+        return np.ascontiguousarray(part)
+    return np.asarray(cv2.copyMakeBorder(part, above, below, before, after, cv2.BORDER_REPLICATE))
+
+
+def _grown(tile: Rectangle, by: int, shape: tuple[int, ...]) -> Rectangle:
+    return Rectangle(
+        max(0, tile.x0 - by), max(0, tile.y0 - by), min(shape[1], tile.x1 + by), min(shape[0], tile.y1 + by)
+    )
+
+
+def _ramp(tile: Rectangle, wide: Rectangle, blend: int) -> npt.NDArray[np.float32]:
+    """Weights of `wide`: 1 inside the tile less the blend, falling linearly to nearly nothing at its edge."""
+    across = _ramp_along(wide.width, tile.x0 - wide.x0, wide.x1 - tile.x1, blend)
+    down = _ramp_along(wide.height, tile.y0 - wide.y0, wide.y1 - tile.y1, blend)
+    return np.asarray(np.minimum(down[:, None], across[None, :]), np.float32)
+
+
+def _ramp_along(length: int, before: int, after: int, blend: int) -> npt.NDArray[np.float32]:
+    ramp = np.ones(length, np.float32)
+    at = np.arange(length)
+    if before:
+        ramp = np.minimum(ramp, (at + 0.5) / (2 * blend))
+    if after:
+        ramp = np.minimum(ramp, (length - at - 0.5) / (2 * blend))
+    return np.asarray(np.clip(ramp, 1 / 255, 1), np.float32)
