@@ -15,7 +15,3 @@ class FinishedTwiceError(MattemillError):
 
 class RayStartError(MattemillError):
     """Ray could not be started or reached."""
-
-
-class LeaseLostError(MattemillError):
-    """Another run has taken over this sink; this one stops without committing anything more."""

@@ -193,6 +193,7 @@ def plan_job(
         due=due,
         due_bytes=due_bytes,
         changed=ledger.counts.changed if ledger else 0,
+        overwritten=ledger.counts.overwritten if ledger else 0,
         already_done=ledger.counts.already_done if ledger else 0,
         failed_before=sum(row.failed for row in ledger.committed().values()) if ledger else 0,
         skipped=dict(opened.skipped),

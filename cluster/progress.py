@@ -139,7 +139,8 @@ class JobPlan:
 
     fingerprint: None when a model is not fetched yet and its hash is therefore not confirmed.
     listed, listed_bytes: images of the source and their encoded bytes as listed (0 for unknown sizes).
-    due: images that a run would do; of these `changed` had an outcome for an older version of the photograph.
+    due: images that a run would do; of these `changed` had an outcome for an older version of the photograph, and
+    `overwritten` one whose output a job of other settings has since written over.
     already_done: images with an outcome that stands; `failed_before` of them are failures (not retried unless asked).
     skipped: listed objects that are no images, by kind. shards: how many the due images make.
     examples: (key, output key) of the first due images.
@@ -154,6 +155,7 @@ class JobPlan:
     due: int
     due_bytes: int = 0
     changed: int = 0
+    overwritten: int = 0
     already_done: int = 0
     failed_before: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)

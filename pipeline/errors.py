@@ -21,6 +21,10 @@ class ConfigError(UsageError):
     """A setting of the job has a value that it cannot have."""
 
 
+class HintError(UsageError):
+    """A trimap or strokes that cannot be used: another size, no picture, or nothing said."""
+
+
 class SourceError(MattemillError):
     """The source cannot be listed or its manifest cannot be read."""
 
@@ -46,7 +50,7 @@ class LedgerError(MattemillError):
 
 
 class JobRunningError(MattemillError):
-    """Another driver works on the same fingerprint and sink, or has taken the work over from this one."""
+    """Another driver works on the same sink, or has taken the work over from this one."""
 
 
 class JobStalledError(MattemillError):

@@ -183,6 +183,8 @@ def failure_table(failed: Any) -> str:
 def plan_text(plan: JobPlan) -> str:
     """A dry run for a person."""
     again = f", {plan.changed:,} of them changed since they were done" if plan.changed else ""
+    if plan.overwritten:
+        again += f", {plan.overwritten:,} written over by a job of other settings"
     failed = f", {plan.failed_before:,} of them failed (--retry-failed does these)" if plan.failed_before else ""
     rows = [
         ("source", say.printable(plan.source)),

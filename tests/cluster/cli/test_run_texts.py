@@ -101,6 +101,11 @@ def test_a_plan_says_what_would_be_done() -> None:
         assert part in text
 
 
+def test_a_plan_says_what_a_job_of_other_settings_has_written_over() -> None:
+    assert "written over" not in plan_text(PLAN)
+    assert "3 written over by a job of other settings" in plan_text(replace(PLAN, overwritten=3))
+
+
 def test_a_plan_and_a_summary_escape_what_a_strict_terminal_cannot_show() -> None:
     broken = "caf\udce9\x1b[31m\n.jpg"  # a name in Latin-1, as Python reads it; then colours and a new line
     plan = plan_text(replace(PLAN, source=f"/in/{broken}/", sink=f"/out/{broken}/", examples=((broken, "out.png"),)))
