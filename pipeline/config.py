@@ -154,15 +154,16 @@ class JobConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_config(path: Path | None, overrides: Mapping[str, Any]) -> JobConfig:
+def load_config(path: Path | None, overrides: Mapping[str, Any], base: Mapping[str, Any] | None = None) -> JobConfig:
     """Settings from a TOML file with the overrides (from the command line; None = not given) over them.
 
+    base: settings under both, those of a recipe.
     Raises ConfigError naming the file and the field when a name is unknown or a type is wrong.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(base or {})
     if path is not None:
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values |= tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: cannot be read as TOML ({error})") from error
     values.update({name: value for name, value in overrides.items() if value is not None})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -16,6 +16,7 @@ from mattemill.pipeline.photo import Photo
 from mattemill.pipeline.stages.detect import detection_facts, make_finder
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
 from mattemill.pipeline.stages.matte import MatteMaker
+from mattemill.pipeline.stages.refine import Refiner
 from mattemill.pipeline.stages.segment import make_segmenter
 from mattemill.pipeline.stages.stage import Done, StageResult
 
@@ -28,17 +29,21 @@ class CutStage:
 
     name = "cut"
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(
+        self, config: JobConfig, *, refine: Refiner | None = None, new_steps: Callable[[], Steps] = Steps
+    ) -> None:
+        """refine: instead of the config's own. new_steps: makes the clocks of an image. Evaluation brings both."""
         cv2.setNumThreads(1)
         self.device = resolve_device(config.device)
         localiser = load_saliency(LOCALISER, self.device)
         network = localiser if config.model == LOCALISER else load_saliency(config.model, self.device)
         self._find = make_finder(config, localiser, self.device)
         self._segment = make_segmenter(config, network)
-        self._make_matte = MatteMaker(config)
+        self._make_matte = MatteMaker(config, refine)
+        self._new_steps = new_steps
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
-        return run_each(self.name, self.device, items, self._one)
+        return run_each(self.name, self.device, items, self._one, self._new_steps)
 
     def _one(self, steps: Steps, photo: Photo) -> Done:
         with steps.step("detect", self.device):

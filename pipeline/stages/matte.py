@@ -22,20 +22,20 @@ from mattemill.pipeline.quality import confidence, mask_figures
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
 from mattemill.pipeline.stages.messages import CropMask, Cut, Detection
-from mattemill.pipeline.stages.refine import REFINERS
+from mattemill.pipeline.stages.refine import REFINERS, Refiner
 from mattemill.pipeline.stages.stage import Done, StageResult
 
 
 class MatteMaker:
     """Pastes the soft masks, refines them in the unknown band, and gives out matte, cut-out or composite.
 
-    Raises ConfigError when the background of the config cannot be read.
+    refine: instead of the one that the config names. Raises ConfigError when the background cannot be read.
     """
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, refine: Refiner | None = None) -> None:
         self._output = config.output
         self._threshold = config.confidence_threshold
-        self._refine = REFINERS[config.refine]()
+        self._refine = refine if refine is not None else REFINERS[config.refine]()
         self._background = load_background(config) if config.output == "composite" else None
 
     def __call__(self, image: Rgb, detection: Detection, masks: Sequence[CropMask]) -> tuple[Cut, dict[str, float]]:
