@@ -1,7 +1,8 @@
 """Options that several commands share, and how they become a `JobConfig`.
 
 Every field of the config can be set by `--config job.toml` and by `--set name=value`; those that people use have a
-flag of their own. The command line wins over the file. `--set` and a flag for the same field is an error.
+flag of their own. What wins, from the top: a flag or `--set` (both for the same field is an error), the file of
+`--config`, the recipe, the defaults.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from mattemill.pipeline.config import JobConfig, load_config
 from mattemill.pipeline.errors import ConfigError, UsageError
+from mattemill.pipeline.recipes import find_recipe
 
 FLAG_FIELDS = (
     "output",
@@ -45,8 +47,14 @@ def add_common(parser: argparse.ArgumentParser, *, json_help: str) -> None:
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """`--config` and `--set`."""
+    """`--recipe`, `--config` and `--set`."""
     group = parser.add_argument_group("settings")
+    group.add_argument(
+        "--recipe",
+        action="append",
+        metavar="NAME|FILE",
+        help="how photographs are cut: fast, best, or a TOML file of settings; all others win over it",
+    )
     group.add_argument("--config", type=Path, metavar="FILE", help="settings of the job as TOML; flags win over it")
     group.add_argument(
         "--set",
@@ -102,7 +110,11 @@ def config_of(args: argparse.Namespace) -> JobConfig:
         if name in given:
             raise UsageError(f"{name} is set twice on the command line: use the flag or --set, not both")
         given[name] = value
-    return load_config(getattr(args, "config", None), given)
+    recipes = getattr(args, "recipe", None) or ()
+    if len(recipes) > 1:
+        raise UsageError(f"--recipe is given {len(recipes)} times ({', '.join(recipes)}): a job has one")
+    base = find_recipe(recipes[0]).settings if recipes else {}
+    return load_config(getattr(args, "config", None), given, base)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -94,3 +94,26 @@ def test_a_setting_that_makes_no_sense_is_named(text: str, names: str) -> None:
 def test_a_value_of_the_wrong_kind_is_named() -> None:
     with pytest.raises(ConfigError, match="shard_size = 'x' must be of type int"):
         options.config_of(parsed("--set", 'shard_size="x"'))
+
+
+def test_a_recipe_lies_under_the_file_and_the_command_line(tmp_path: Path) -> None:
+    recipe, file = tmp_path / "soft.toml", tmp_path / "job.toml"
+    recipe.write_text('refine = "none"\ncrop_margin = 0.3\nsubject_threshold = 0.3\nmodel = "isnet"\n')
+    file.write_text("crop_margin = 0.2\nsubject_threshold = 0.2\n")
+    config = options.config_of(
+        parsed("--recipe", str(recipe), "--config", str(file), "--set", "subject_threshold=0.1", "--model", "u2net")
+    )
+    got = (config.refine, config.crop_margin, config.subject_threshold, config.model)
+    assert got == ("none", 0.2, 0.1, "u2net")
+
+
+def test_a_recipe_is_part_of_the_fingerprint() -> None:
+    plain, same = options.config_of(parsed()), options.config_of(parsed("--recipe", "default"))
+    fast = options.config_of(parsed("--recipe", "fast"))
+    assert plain.fingerprint({}) == same.fingerprint({})
+    assert fast.fingerprint({}) != plain.fingerprint({})
+
+
+def test_a_job_has_one_recipe() -> None:
+    with pytest.raises(UsageError, match=r"--recipe is given 2 times \(fast, best\)"):
+        options.config_of(parsed("--recipe", "fast", "--recipe", "best"))
