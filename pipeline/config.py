@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.finishing_settings import check_finishing
 
 MATTE_VERSION = 1
 """Raise it when code changes the pixels of a matte: every image becomes due again."""
@@ -31,6 +32,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "placement": ("auto", "split", "fused"),
     "detector": ("saliency", "yolox", "nanodet"),
     "refine": ("guided", "none"),
+    "shadow": ("none", "keep", "drop"),
     "s3_client": ("boto3", "obstore"),
 }
 
@@ -44,6 +46,14 @@ PIXEL_FIELDS = (
     "crop_margin",
     "refine",
     "subject_threshold",
+    "despeckle",
+    "fill_holes",
+    "feather",
+    "shadow",
+    "match_colour",
+    "canvas",
+    "margin",
+    "upscale",
 )
 
 
@@ -65,6 +75,16 @@ class JobConfig:
     refine: str = "guided"  # guided filter in the unknown band
     subject_threshold: float = 0.5  # raw saliency 0..1 below which nothing counts as a subject
     confidence_threshold: float = 0.35  # 0..1; of those below it 9 in 10 were bad (IoU < .85): half of all bad ones
+
+    # How it is finished; the defaults change nothing: which of it is wanted is the shop's choice.
+    despeckle: bool = False  # takes off islands under 1 % of the largest that lie apart; a set of small parts has such
+    fill_holes: bool = False  # fills gaps that look like the subject around them; glass and lace can look so, too
+    feather: float = 0.0  # pixels of the photograph to either side of the edge; 0 = as sharp as the matte
+    shadow: str = "none"  # 'keep': the photograph's own contact shadow on light ground; 'drop': a soft one is drawn
+    match_colour: float = 0.0  # 0..1 towards the colours of a background picture; 0 = articles keep their true colour
+    canvas: str | None = None  # 'WIDTHxHEIGHT' in pixels, the subject in its middle; None = the photograph's own frame
+    margin: str | None = None  # canvas only: '5%' of its shorter side, or pixels, left free all around; None = 5 %
+    upscale: bool = False  # canvas only: small subjects may grow beyond their own pixels; soft, so not unasked
 
     # Limits on input, checked on the header.
     max_pixels: int = 100_000_000  # pixels; 300 MB as RGB: above the largest camera backs in use
@@ -117,6 +137,7 @@ class JobConfig:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise ConfigError(f"{name} = {value}: must lie in {low}..{high}")
+        check_finishing(self)
         if self.background is not None and self.output != "composite":
             raise ConfigError(f"background = {self.background!r}: only --output composite has a background")
         if (

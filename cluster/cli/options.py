@@ -26,6 +26,14 @@ FLAG_FIELDS = (
     "detector_model",
     "model",
     "refine",
+    "despeckle",
+    "fill_holes",
+    "feather",
+    "shadow",
+    "match_colour",
+    "canvas",
+    "margin",
+    "upscale",
     "device",
     "placement",
     "workers",
@@ -91,6 +99,34 @@ def add_cutting(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--detector-model", metavar="FILE", help="ONNX file of a COCO detector")
     how.add_argument("--refine", choices=("guided", "none"), help="refinement of the edge band (guided)")
     how.add_argument("--device", choices=("auto", "cpu", "cuda"), help="a named device is had or is an error (auto)")
+    _add_finishing(parser)
+
+
+def _add_finishing(parser: argparse.ArgumentParser) -> None:
+    """What is done to a matte once it is found."""
+    group = parser.add_argument_group("finishing")
+    yes_or_no = argparse.BooleanOptionalAction
+    group.add_argument(
+        "--despeckle", action=yes_or_no, default=None, help="take off small islands away from the subject"
+    )
+    group.add_argument(
+        "--fill-holes", action=yes_or_no, default=None, help="fill false holes; rings and mesh keep theirs"
+    )
+    group.add_argument("--feather", type=float, metavar="PX", help="soften the edge by PX pixels to either side (0)")
+    group.add_argument(
+        "--shadow",
+        choices=("none", "keep", "drop"),
+        help="of a cutout or composite: none (default), keep the photograph's own on its light ground, or drop a soft "
+        "one under the subject",
+    )
+    group.add_argument(
+        "--match-colour", type=float, metavar="0..1", help="bring the subject's colours near the background picture's"
+    )
+    group.add_argument(
+        "--canvas", metavar="WxH", help="scale the subject to fit a canvas, e.g. 2000x2000, and centre it"
+    )
+    group.add_argument("--margin", metavar="N%|PX", help="left free around it: of the shorter side, or pixels (5%%)")
+    group.add_argument("--upscale", action=yes_or_no, default=None, help="let small subjects grow to fill the canvas")
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:

@@ -9,15 +9,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mattemill.kernels.compose import alpha_bytes, compose_over, compose_rgba
-from mattemill.kernels.foreground import estimate_foreground
 from mattemill.kernels.paste import paste_masks
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import ConfigError, ImageError
+from mattemill.pipeline.finishing import Finisher
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.images.header import check_limits, read_header
 from mattemill.pipeline.outcome import Facts
-from mattemill.pipeline.photo import Alpha, Photo, Rgb
+from mattemill.pipeline.photo import Photo, Rgb
 from mattemill.pipeline.quality import confidence, mask_figures
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
@@ -33,10 +32,9 @@ class MatteMaker:
     """
 
     def __init__(self, config: JobConfig, refine: Refiner | None = None) -> None:
-        self._output = config.output
         self._threshold = config.confidence_threshold
         self._refine = refine if refine is not None else REFINERS[config.refine]()
-        self._background = load_background(config) if config.output == "composite" else None
+        self._finish = Finisher(config, load_background(config) if config.output == "composite" else None)
 
     def __call__(self, image: Rgb, detection: Detection, masks: Sequence[CropMask]) -> tuple[Cut, dict[str, float]]:
         """The cut of uint8 (H, W, 3) and its quality figures, the score under 'confidence'.
@@ -57,15 +55,9 @@ class MatteMaker:
                 soft,
                 Facts(scores=figures),
             )
-        return Cut(self._compose(image, self._refine(image, soft)), figures), figures
-
-    def _compose(self, image: Rgb, alpha: Alpha) -> npt.NDArray[np.uint8]:
-        if self._output == "matte":
-            return alpha_bytes(alpha)
-        foreground = estimate_foreground(image, alpha)
-        if self._background is None:
-            return compose_rgba(foreground, alpha)
-        return compose_over(foreground, alpha, _fitted(self._background, image.shape))
+        pixels, finished = self._finish(image, self._refine(image, soft))
+        figures.update(finished)
+        return Cut(pixels, figures), figures
 
 
 class MatteStage:
@@ -100,18 +92,3 @@ def load_background(config: JobConfig) -> npt.NDArray[np.uint8]:
         return decode(data, header)
     except (OSError, ValueError, ImageError) as error:
         raise ConfigError(f"background {given}: cannot be used ({error})") from error
-
-
-def _fitted(background: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    """The background scaled to cover (H, W), its middle kept; a colour as it is."""
-    if background.ndim == 1 or background.shape == shape:
-        return background
-    height, width = shape[:2]
-    scale = max(height / background.shape[0], width / background.shape[1])
-    # The part that will be seen, cut out first: a panorama is not blown up to be thrown away.
-    rows = min(background.shape[0], max(1, round(height / scale)))
-    columns = min(background.shape[1], max(1, round(width / scale)))
-    top, left = (background.shape[0] - rows) // 2, (background.shape[1] - columns) // 2
-    part = background[top : top + rows, left : left + columns]
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(part, (width, height), interpolation=interpolation), np.uint8)

@@ -30,8 +30,14 @@ OTHER = {
     "crop_margin": 0.2,
     "subject_threshold": 0.4,
     "confidence_threshold": 0.2,
+    "shadow": "drop",
+    "match_colour": 0.5,
+    "canvas": "800x600",
+    "margin": "7%",
 }
 NEEDS = {"background": ["output=composite"], "detector": ["detector_model=x.onnx"]}
+NEEDS |= {"shadow": ["output=cutout"], "match_colour": ["output=composite", "background=x.jpg"]}
+NEEDS |= {"margin": ["canvas=9x9"], "upscale": ["canvas=9x9"]}
 
 
 def parsed(*arguments: str) -> argparse.Namespace:
@@ -45,15 +51,22 @@ def other_value(field: dataclasses.Field[object]) -> object:
     """A value that the field may have and that is not its default."""
     if field.name in OTHER:
         return OTHER[field.name]
+    if isinstance(field.default, bool):
+        return not field.default
     assert isinstance(field.default, int | float)
     return field.default + 1
+
+
+def written(value: object) -> str:
+    """As TOML has it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(JobConfig), ids=lambda field: field.name)
 def test_every_setting_can_be_given_with_set(field: dataclasses.Field[object]) -> None:
     value = other_value(field)
     needed = [part for need in NEEDS.get(field.name, []) for part in ("--set", need)]
-    config = options.config_of(parsed("--set", f"{field.name}={value}", *needed))
+    config = options.config_of(parsed("--set", f"{field.name}={written(value)}", *needed))
     assert getattr(config, field.name) == value != field.default
 
 
@@ -62,7 +75,8 @@ def test_every_flag_sets_its_field(name: str) -> None:
     field = next(f for f in dataclasses.fields(JobConfig) if f.name == name)
     value = other_value(field)
     needed = [part for need in NEEDS.get(name, []) for part in ("--set", need)]
-    config = options.config_of(parsed(f"--{name.replace('_', '-')}", str(value), *needed))
+    values = [] if isinstance(value, bool) else [str(value)]
+    config = options.config_of(parsed(f"--{name.replace('_', '-')}", *values, *needed))
     assert getattr(config, name) == value
 
 
