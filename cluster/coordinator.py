@@ -289,7 +289,7 @@ class Coordinator:
         if isinstance(outcome, Matte):
             if self.first_matte_at is None:
                 self.first_matte_at = self._now
-            ended = Matte(outcome.output_key, outcome.output_bytes, facts)
+            ended = Matte(outcome.output_key, outcome.output_bytes, facts, outcome.output_width, outcome.output_height)
         else:
             ended = Failure(outcome.reason, outcome.stage, outcome.message, outcome.preview, facts)
             self.failed[outcome.reason] = self.failed.get(outcome.reason, 0) + 1
@@ -389,7 +389,8 @@ class Coordinator:
                 self._enqueue(pool, self._item(image, pool), _size_class(image))
         elif stage == "store":
             stored = passed.output
-            self.finish(image, Matte(stored.output_key, stored.output_bytes))
+            size = (stored.output_width, stored.output_height)
+            self.finish(image, Matte(stored.output_key, stored.output_bytes, Facts(), *size))
         else:
             payload.uses += 1
             self._release(image)

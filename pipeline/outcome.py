@@ -50,11 +50,14 @@ class Matte:
     """The image was cut: where its output lies.
 
     output_key: key in the sink's bucket or path below the sink's folder. output_bytes: encoded size.
+    output_width, output_height: its pixels: the photograph's as shown, or the canvas'; None when nobody said it.
     """
 
     output_key: str
     output_bytes: int
     facts: Facts = field(default_factory=Facts)
+    output_width: int | None = None
+    output_height: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,8 @@ def _row(ref: ImageRef, outcome: Outcome, shard: Shard, finished_at: datetime) -
                 "outcome": "matte",
                 "output_key": stored_key(outcome.output_key),
                 "output_bytes": outcome.output_bytes,
+                "output_width": outcome.output_width,
+                "output_height": outcome.output_height,
             }
         case Failure():
             row |= {

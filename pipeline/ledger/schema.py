@@ -13,6 +13,7 @@ Outcome files (`outcomes/<fingerprint>/*.parquet`), one row an image and generat
 | message | string | failures: one sentence for a person, at most 4,096 characters |
 | output_key | string | mattes: key in the sink's bucket, or path below the sink's folder |
 | output_bytes | int64 | mattes: encoded size |
+| output_width, output_height | int32 | mattes: pixels of the output: the photograph's, or the canvas' |
 | width, height | int32 | pixels as a viewer shows the photograph; null when no header could be read |
 | format | string | of the source file: 'jpeg', 'png', ... |
 | boxes | list<fixed list<float, 4>> | subjects, x0 y0 x1 y1 in pixels as shown |
@@ -46,7 +47,7 @@ import pyarrow as pa
 
 from mattemill.pipeline.errors import LedgerError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _BOX = pa.list_(pa.float32(), 4)
 
@@ -61,6 +62,8 @@ OUTCOME_SCHEMA = pa.schema(
         pa.field("message", pa.string()),
         pa.field("output_key", pa.string()),
         pa.field("output_bytes", pa.int64()),
+        pa.field("output_width", pa.int32()),
+        pa.field("output_height", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("format", pa.string()),
@@ -107,7 +110,10 @@ LOG_SCHEMA = pa.schema(
     ]
 )
 
-HISTORY: dict[int, str] = {1: "The first one."}
+HISTORY: dict[int, str] = {
+    1: "The first one.",
+    2: "output_width and output_height: an output on a canvas is of another size than its photograph.",
+}
 """What each version of the schema changed. A version only ever adds columns; an added one is null in older files."""
 
 METADATA_KEY = b"mattemill"

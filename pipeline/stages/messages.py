@@ -41,7 +41,8 @@ class CropMask:
 class Cut:
     """A finished cut, not yet encoded.
 
-    pixels: uint8 (H, W) alpha, (H, W, 4) unpremultiplied RGBA, or (H, W, 3) composite, at the size as shown.
+    pixels: uint8 (H, W) alpha, (H, W, 4) unpremultiplied RGBA, or (H, W, 3) composite, at the size as shown, or at
+    that of the canvas when the job has one.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -50,7 +51,9 @@ class Cut:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A written output: its key in the sink and its encoded size in bytes."""
+    """A written output: its key in the sink, its encoded size in bytes, its width and height in pixels."""
 
     output_key: str
     output_bytes: int
+    output_width: int | None = None
+    output_height: int | None = None

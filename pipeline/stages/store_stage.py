@@ -67,7 +67,8 @@ class StoreStage:
             return Failed(Failure(error.reason, self.name, error.message, facts=self._took(start)))
         except StoreError as error:
             return Failed(Failure(Reason.STORE_FAILED, self.name, str(error), facts=self._took(start)))
-        return Done(Stored(key, len(data)), self._took(start))
+        height, width = cut.pixels.shape[:2]
+        return Done(Stored(key, len(data), width, height), self._took(start))
 
     def _took(self, start: float) -> Facts:
         return Facts(seconds={self.name: time.perf_counter() - start})
