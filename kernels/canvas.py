@@ -15,6 +15,7 @@ Bytes = npt.NDArray[np.uint8]
 Placement = tuple[Window, Window]
 """(window of the photograph that is seen, where it lies on the canvas), both (x0, y0, x1, y1), x1 and y1 exclusive."""
 
+_WHOLE = 0.9999  # what resampling has left of 1
 _SUBJECT = 0.1  # alpha from which a pixel counts for the bounding box; single faint hairs would shift the middle
 
 
@@ -61,6 +62,7 @@ def place_plane(plane: Floats, placement: Placement, size: tuple[int, int]) -> F
     part = _resized(np.ascontiguousarray(crop(plane, window)), on)
     out = np.zeros(size[::-1], np.float32)
     np.clip(part, 0.0, 1.0, out=out[on[1] : on[3], on[0] : on[2]])
+    out[out > _WHOLE] = 1
     return out
 
 
@@ -92,6 +94,7 @@ def place_colours(front: Bytes, alpha: Floats, placement: Placement, size: tuple
     out = cv2.copyMakeBorder(np.ascontiguousarray(placed, np.uint8), *around, cv2.BORDER_REPLICATE)
     plane = np.zeros(size[::-1], np.float32)
     np.multiply(whole, np.float32(1 / (255 * 255)), out=plane[on[1] : on[3], on[0] : on[2]])
+    plane[plane > _WHOLE] = 1
     return np.asarray(out, np.uint8).reshape(size[1], size[0], 3), plane
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 _LEVEL = 0.05  # alpha from which a pixel belongs to an island; haze below it would join everything
+_HALO = 4  # blocks around a speck in which its haze below that level goes with it
 _WORKING_SIDE = 1024  # px; islands are looked for in blocks, so that a large photograph costs little
 
 
@@ -49,8 +50,8 @@ def despeckle(alpha: Floats, share: float = 0.01, distance: float = 0.05) -> tup
     if not specks:
         return alpha, 0
     dust = (~kept[labels] & (labels > 0)).view(np.uint8)
-    # A block more on each side takes the faint rim with it; never a pixel of what stays.
-    dust = cv2.dilate(dust, np.ones((3, 3), np.uint8)) & (~(kept[labels] & (labels > 0))).view(np.uint8)
+    # A few blocks more on each side take the faint rim with it; never a pixel of what stays.
+    dust = cv2.dilate(dust, np.ones((2 * _HALO + 1, 2 * _HALO + 1), np.uint8)) & (~(kept[labels] & (labels > 0))).view(np.uint8)
     out = alpha.copy()
     for y, x in zip(*np.nonzero(dust), strict=True):
         out[y * block : (y + 1) * block, x * block : (x + 1) * block] = 0

@@ -51,8 +51,9 @@ def kept_shadow(image: Bytes, alpha: Floats) -> Floats:
     known = free.astype(np.float32)
     dark = _spread(dark * known, known)
     dark = np.asarray(cv2.GaussianBlur(dark, (0, 0), 1.0), np.float32)
+    # What is under the noise goes, what is well over it stays as it is, and no line is seen between (garrote, Breiman).
     least = max(_NOISE, 2.5 * noise)
-    dark *= _step(dark, least, 2 * least)
+    dark = np.maximum(dark - least * least / np.maximum(dark, 1e-6), 0)
     dark *= _around_base(mix, box)
     dark[~_joined(dark > 0, mix > 0.5)] = 0
     dark *= _fading_frame(dark.shape)
@@ -66,8 +67,8 @@ def drawn_shadow(alpha: npt.NDArray[Any]) -> Floats:
     alpha: float32 (H, W) in 0..1. Returns float32 (H, W) in 0..1, 0 without a subject.
 
     The dark part follows the lowest pixels of each column, less the higher they are above the base: what does not touch
-    the ground casts none. The wide part is the silhouette pressed flat onto the base line. What leaves the frame is
-    lost: a subject at the lower frame wants a canvas.
+    the ground casts none there. The wide part lies on the base line, under what is not higher above it than about a
+    sixth of the subject's height. What leaves the frame is lost: a subject at the lower frame wants a canvas.
     """
     height, width = alpha.shape
     mix = _area(np.ascontiguousarray(alpha, np.float32), _working_size(alpha.shape))
@@ -81,20 +82,18 @@ def drawn_shadow(alpha: npt.NDArray[Any]) -> Floats:
     pad = math.ceil(0.3 * max(across, down)) + 4
     lowest = rows - 1 - np.argmax(solid[::-1], axis=0)
     stands = solid.any(axis=0)
-    weight = np.where(stands, np.exp(-(base - 1 - lowest) / max(1.0, 0.06 * down)), 0).astype(np.float32)
-    contact = np.zeros((rows + 2 * pad, columns + 2 * pad), np.float32)
+    height_above = np.where(stands, base - 1 - lowest, np.inf) / max(1, down)
+    beside = np.arange(columns) + pad
+    contact, wide = (np.zeros((rows + 2 * pad, columns + 2 * pad), np.float32) for _ in range(2))
     thick = max(1, round(0.012 * down))
     for step in range(-thick, thick + 1):
         at = np.clip(lowest + step + pad, 0, contact.shape[0] - 1)
-        np.maximum.at(contact, (at, np.arange(columns) + pad), weight)
-    contact = np.asarray(cv2.GaussianBlur(contact, (0, 0), max(0.8, 0.012 * across), sigmaY=max(0.8, 0.008 * down)))
-    flat = np.zeros_like(contact)
-    tall = max(2, round(0.07 * across + 0.02 * down))
-    pressed = np.asarray(cv2.resize(mix[top:base], (columns, tall), interpolation=cv2.INTER_AREA), np.float32)
-    first = max(0, base + pad - round(0.6 * tall))
-    flat[first : first + tall, pad : pad + columns] = pressed.reshape(tall, columns)[: flat.shape[0] - first]
-    flat = np.asarray(cv2.GaussianBlur(flat, (0, 0), max(1.0, 0.045 * across), sigmaY=max(1.0, 0.028 * across)))
-    shade = 1 - (1 - _CONTACT * np.clip(contact * 1.6, 0, 1)) * (1 - _SOFT * np.clip(flat * 1.5, 0, 1))
+        np.maximum.at(contact, (at, beside), np.exp(-height_above / 0.06).astype(np.float32))
+    contact = np.asarray(cv2.GaussianBlur(contact, (0, 0), max(0.8, 0.012 * across), sigmaY=max(0.8, 0.010 * down)))
+    tall = max(1, round(0.025 * across + 0.01 * down))
+    wide[max(0, base + pad - tall) : base + pad + tall, beside] = np.exp(-height_above / 0.15)
+    wide = np.asarray(cv2.GaussianBlur(wide, (0, 0), max(1.0, 0.05 * across), sigmaY=max(1.0, 0.03 * across)))
+    shade = 1 - (1 - _CONTACT * np.clip(contact * 1.6, 0, 1)) * (1 - _SOFT * np.clip(wide * 1.4, 0, 1))
     inside = np.ascontiguousarray(shade[pad : pad + rows, pad : pad + columns], np.float32)
     out = cv2.resize(inside, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(out, np.float32).reshape(height, width)
