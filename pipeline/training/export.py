@@ -48,7 +48,7 @@ def to_onnx(network: MattingNetwork) -> bytes:
     network.eval()
     buffer = io.BytesIO()
     torch.onnx.export(
-        _Lines(network),
+        _Lines(network).eval(),
         (torch.zeros(2, CHANNELS, 64, 96),),
         buffer,
         opset_version=OPSET,

@@ -7,6 +7,7 @@ the same samples as one that never stopped.
 from __future__ import annotations
 
 import json
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -227,9 +228,10 @@ def _resume(
         average.load_state_dict(state["average"])
         optimiser.load_state_dict(state["optimiser"])
         return int(state["step"]), float(state["seconds"])
-    except (RuntimeError, KeyError, ValueError, EOFError) as error:
+    except (RuntimeError, KeyError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        what = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"{path}: is not a checkpoint of this network ({error}); name another folder, or remove it to start anew"
+            f"{path}: is not a checkpoint of this network ({what}); name another folder, or remove it to start anew"
         ) from error
 
 

@@ -1,0 +1,103 @@
+"""Tiles of the matting network joined to one matte. The engine here is a stand-in whose answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from mattemill.pipeline.matting.network_refiner import INPUT, MULTIPLE, OUTPUT, MattingNetworkRefiner
+
+Planes = npt.NDArray[np.float32]
+
+
+class Lines:
+    """An engine that answers with the same affine function everywhere, and remembers what it was asked."""
+
+    device = "cpu"
+    batch_limit = 1
+
+    def __init__(self, red: float = 0.0, offset: float = 0.0, prior: float = 0.0) -> None:
+        self._values = (red, 0.0, 0.0, offset, prior)
+        self.shapes: list[tuple[int, ...]] = []
+        self.inputs: list[Planes] = []
+
+    def run(self, inputs: Mapping[str, Planes]) -> dict[str, Planes]:
+        given = inputs[INPUT]
+        self.shapes.append(given.shape)
+        self.inputs.append(given)
+        height, width = given.shape[2] // 2, given.shape[3] // 2
+        planes = [np.full((height, width), value, np.float32) for value in self._values]
+        return {OUTPUT: np.stack(planes)[None]}
+
+
+def disc(height: int, width: int) -> tuple[Planes, npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """A soft disc, its trimap, and a photograph whose red says where one is."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    distance = np.hypot(rows - height / 2, columns - width / 2)
+    soft = np.clip((min(height, width) / 3 - distance) / 20 + 0.5, 0, 1).astype(np.float32)
+    bands = np.where(np.abs(soft - 0.5) < 0.49, 128, np.where(soft > 0.5, 255, 0)).astype(np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
+    image[..., 0] = (columns * 255 / max(1, width - 1)).astype(np.uint8)
+    return soft, bands, image
+
+
+@pytest.mark.parametrize("shape", [(700, 900), (401, 333), (40, 37), (3, 500)])
+def test_the_prior_passed_through_comes_out_without_seams(shape: tuple[int, int]) -> None:
+    soft, bands, image = disc(*shape)
+    found = MattingNetworkRefiner(Lines(prior=1.0))(image, soft, bands)
+    assert found.shape == shape
+    assert np.allclose(found[bands == 128], soft[bands == 128], atol=1e-6)
+
+
+def test_what_the_trimap_knows_is_honoured_exactly() -> None:
+    soft, bands, image = disc(600, 600)
+    found = MattingNetworkRefiner(Lines(offset=0.3))(image, soft, bands)
+    assert (found[bands == 255] == 1).all()
+    assert (found[bands == 0] == 0).all()
+    assert np.allclose(found[bands == 128], 0.3)
+
+
+def test_colours_are_read_at_their_own_place() -> None:
+    soft, bands, image = disc(500, 800)
+    found = MattingNetworkRefiner(Lines(red=1.0))(image, soft, bands)
+    assert np.allclose(found[bands == 128], image[..., 0][bands == 128] / 255, atol=1e-5)
+
+
+def test_a_trimap_without_a_band_never_calls_the_network() -> None:
+    engine = Lines()
+    bands = np.full((50, 60), 255, np.uint8)
+    assert (MattingNetworkRefiner(engine)(np.zeros((50, 60, 3), np.uint8), np.ones((50, 60), np.float32), bands) == 1).all()
+    assert engine.shapes == []
+
+
+def test_tiles_are_bounded_and_of_sizes_that_the_network_takes() -> None:
+    engine = Lines(prior=1.0)
+    soft, bands, image = disc(1400, 1500)
+    bands[:] = 128
+    MattingNetworkRefiner(engine)(image, soft, bands)
+    sides = [side for shape in engine.shapes for side in shape[2:]]
+    assert all(side % MULTIPLE == 0 for side in sides)
+    assert max(sides) <= 448
+
+
+def test_a_large_photograph_is_shown_smaller_and_drawn_at_full_size() -> None:
+    engine = Lines(red=1.0)
+    soft, bands, image = disc(2000, 4000)
+    found = MattingNetworkRefiner(engine)(image, soft, bands)
+    assert np.allclose(found[bands == 128], image[..., 0][bands == 128] / 255, atol=1e-5)
+    seen = sum(shape[2] * shape[3] for shape in engine.shapes)
+    assert seen < 2000 * 4000 / 9
+
+
+def test_a_cell_of_a_reduced_trimap_is_known_only_where_all_of_it_is() -> None:
+    engine = Lines(prior=1.0)
+    bands = np.zeros((64, 3200), np.uint8)
+    bands[:, 1001:1004] = 128
+    bands[:, 1004:] = 255
+    MattingNetworkRefiner(engine)(np.zeros((64, 3200, 3), np.uint8), np.zeros(bands.shape, np.float32), bands)
+    known = engine.inputs[0][0, 3:5].sum(0)
+    assert set(np.unique(known)) == {0.0, 1.0}
+    assert ((1 - known).sum(1)[10:20] == 2).all()  # three unknown columns from an odd one on touch two cells of two
