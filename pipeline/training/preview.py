@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=12, help="samples, of each kind if kinds are named")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--columns", type=int, default=2)
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     indices = range(given.first, given.first + given.count)
     makers = [Maker(given.seed, given.size, kind) for kind in given.kinds or [None]]
     sheet = preview([make(index) for make in makers for index in indices], given.columns)

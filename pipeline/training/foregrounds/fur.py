@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattemill.pipeline.training.colours import any_colour, fur_colour, near
+from mattemill.pipeline.training.foregrounds.hair import thinned
 from mattemill.pipeline.training.foregrounds.shapes import blob, shaded
 from mattemill.pipeline.training.foregrounds.strokes import canvas, filled, reduced, strands
 from mattemill.pipeline.training.layer import Layer, from_premultiplied, over, painted
@@ -21,7 +22,7 @@ _STEPS, _PIECES = 6, 3
 def make(rng: np.random.Generator, size: int) -> Layer:
     """A furry body; side `size`."""
     coverage = _body(rng, size)
-    colours = shaded(rng, _coat(rng, size), coverage)
+    colours = shaded(rng, _coat(rng, size), coverage, gloss=0.1)
     base = painted(np.asarray(colours * 0.75, np.float32), coverage)
     length = size * rng.choice([rng.uniform(0.012, 0.03), rng.uniform(0.03, 0.075)])
     layer = over(_strands(rng, size, coverage, colours, length), base)
@@ -85,7 +86,7 @@ def _strands(rng: np.random.Generator, size: int, coverage: Floats, colours: Flo
     widths = np.asarray(rng.uniform(0.6, 1.6) * rng.uniform(0.6, 1.3, (count, 1)) * taper, np.float32)
     target = canvas(size)
     strands(target, np.asarray(paths, np.float32), widths, np.asarray(shade, np.float32))
-    return reduced(target)
+    return thinned(reduced(target), np.exp(rng.uniform(np.log(0.45), 0)))
 
 
 def _whiskers(rng: np.random.Generator, size: int, coverage: Floats) -> Floats:

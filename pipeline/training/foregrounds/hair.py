@@ -21,7 +21,7 @@ from mattemill.pipeline.training.textures import texture
 
 Floats = npt.NDArray[np.float32]
 
-_STEPS, _PIECES = 24, 6
+_STEPS, _PIECES = 32, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,10 @@ def make(rng: np.random.Generator, size: int) -> Layer:
     colour = hair_colour(rng)
     light = light_direction(rng)
     wind = rng.normal(0, 0.5)
-    count = int(rng.integers(1500, 3200))
-    width = rng.uniform(0.4, 1.5)
-    behind = _hair(rng, size, style, count, (centre, radii), colour, light, wind, width, -0.35)
-    before = _hair(rng, size, style, count // 2, (centre, radii), colour, light, wind, width, 0.35)
+    count = int(rng.integers(2500, 5500))
+    width = np.exp(rng.uniform(np.log(0.3), np.log(1.4)))
+    behind = _hair(rng, size, style, count, (centre, radii), colour, light, wind, width, before=False)
+    before = _hair(rng, size, style, count // 2, (centre, radii), colour, light, wind, width, before=True)
     return from_premultiplied(over(before, over(_person(rng, size, centre, radii, colour), behind)))
 
 
@@ -77,11 +77,12 @@ def _person(rng: np.random.Generator, size: int, centre: Floats, radii: Floats, 
     for middle, wide, tall, tone in (
         ((centre[0], centre[1] + radii[1] * 1.1), 0.45, 0.7, skin * 0.8),
         ((face[0], face[1]), 0.85, 0.95, skin),
-        ((centre[0], centre[1] - 0.12 * radii[1]), 0.97, 0.85, hair * 0.5),
+        ((centre[0], centre[1] - 0.12 * radii[1]), 0.97, 0.85, hair * 0.55),
     ):
         distance = np.hypot((columns - middle[0]) / (wide * radii[0]), (rows - middle[1]) / (tall * radii[1]))
         mask = np.clip((1 - distance) * radii[0] * wide + 0.5, 0, 1).astype(np.float32)
-        shade = shaded(rng, np.broadcast_to(tone, (size, size, 3)).astype(np.float32), mask, 0.7)
+        gloss = 0.6 if tone is skin else 0.0
+        shade = shaded(rng, np.broadcast_to(tone, (size, size, 3)).astype(np.float32), mask, 0.7, gloss)
         if tone is skin:  # Face below the hairline only.
             mask = mask * np.clip((rows - (centre[1] - 0.1 * radii[1])) / 6, 0, 1)
         out = over(painted(shade, mask), out)
@@ -98,15 +99,15 @@ def _hair(
     light: Floats,
     wind: float,
     width: float,
-    frontness: float,
+    before: bool,
 ) -> Floats:
-    """Premultiplied strands; those of the front (frontness > 0) are rooted high, so that the face stays free."""
+    """Premultiplied strands: those behind the head, from its border, or those before it, from all over the scalp."""
     centre, radii = head
-    clumps = int(rng.integers(40, 140))
-    reach = 1.9 if frontness < 0 else 1.2
-    angles = rng.normal(-np.pi / 2, reach * 0.6, clumps)
-    inner = np.sqrt(rng.uniform(0.35, 1, clumps))
-    roots = centre + np.stack([np.cos(angles), np.sin(angles)], 1) * radii * inner[:, None]
+    clumps = int(rng.integers(40, 140)) * (2 if before else 1)
+    angles = rng.normal(-np.pi / 2, 0.85 if before else 1.15, clumps)
+    inner = np.sqrt(rng.uniform(0.0 if before else 0.35, 0.95, clumps))
+    middle = centre - np.asarray([0, 0.12]) * radii
+    roots = middle + np.stack([np.cos(angles), np.sin(angles)], 1) * radii * [0.97, 0.85] * inner[:, None]
     which = rng.integers(clumps, size=count)
     loose = rng.random(count) < style.loose
     lengths = style.length * size * rng.uniform(0.6, 1.1, clumps)[which] * rng.uniform(0.75, 1.1, count)
@@ -117,9 +118,20 @@ def _hair(
     taper = np.linspace(1.15, 0.45, _PIECES, dtype=np.float32)
     widths = np.asarray(width * rng.uniform(0.6, 1.25, (count, 1)) * taper, np.float32)
     widths[loose] *= 0.6
+    order = np.argsort(~loose, kind="stable")  # What flies about first: it is thin, and mostly at the border.
     target = canvas(size)
-    strands(target, paths, widths, shade)
-    return reduced(target)
+    strands(target, paths[order], widths[order], shade[order])
+    return thinned(reduced(target), min(1.0, width / 0.6))
+
+
+def thinned(strands_: Floats, share: float) -> Floats:
+    """The same strands of a share of their width, for widths that cannot be drawn: 1 - (1 - alpha) ** share.
+
+    Strands that lie at random cover so (Beer and Lambert); what is opaque stays so.
+    """
+    alpha = strands_[..., 3:]
+    thinner = 1 - (1 - np.clip(alpha, 0, 1)) ** share
+    return np.asarray(strands_ * (thinner / np.maximum(alpha, 1e-6)), np.float32)
 
 
 def _paths(
@@ -142,7 +154,8 @@ def _paths(
     phase = rng.uniform(0, 2 * np.pi, clumps)[which, None] + rng.normal(0, 0.25, (count, 1))
     turns = style.turns * rng.uniform(0.7, 1.3, clumps)[which, None]
     waves = style.wave * rng.uniform(0.5, 1.3, clumps)[which, None] * np.sin(2 * np.pi * turns * along + phase)
-    walk = np.cumsum(rng.normal(0, style.frizz, (count, _STEPS + 1)), 1)
+    pushes = cv2.GaussianBlur(rng.normal(0, style.frizz, (count, _STEPS + 1)), (7, 1), 1.5) * 1.8
+    walk = np.cumsum(pushes, 1)
     own = rng.normal(0, 0.5, (count, 1)) * loose[:, None]
     curl = np.cumsum(np.broadcast_to(rng.normal(0, 0.07, (count, 1)) * loose[:, None], walk.shape), 1)
     heading = start[which, None] + swing + waves + walk + own + curl
@@ -193,7 +206,7 @@ def tuft(rng: np.random.Generator, size: int) -> Layer:
     style = Style(
         rng.uniform(0.3, 0.8), rng.uniform(0.01, 0.05), 0.0, style.wave * 0.6, style.turns, style.frizz, style.loose
     )
-    clumps, count = int(rng.integers(10, 60)), int(rng.integers(700, 2600))
+    clumps, count = int(rng.integers(10, 60)), int(rng.integers(900, 4000))
     way = rng.uniform(0, 2 * np.pi)
     ends = np.asarray([np.cos(way + np.pi / 2), np.sin(way + np.pi / 2)])
     middle = size * 0.5 - np.asarray([np.cos(way), np.sin(way)]) * style.length * size * 0.5
@@ -206,13 +219,16 @@ def tuft(rng: np.random.Generator, size: int) -> Layer:
     colour = hair_colour(rng) if rng.random() < 0.6 else texture(rng, 32)[16, 16]
     shade = _shades(rng, paths, which, clumps, colour, light_direction(rng))
     taper = np.linspace(1.1, 0.5, _PIECES, dtype=np.float32)
-    widths = np.asarray(rng.uniform(0.4, 2.2) * rng.uniform(0.6, 1.3, (count, 1)) * taper, np.float32)
+    widths = np.asarray(
+        np.exp(rng.uniform(np.log(0.3), np.log(2.0))) * rng.uniform(0.6, 1.3, (count, 1)) * taper, np.float32
+    )
     target = canvas(size)
     strands(target, paths, widths, shade)
+    share = np.exp(rng.uniform(np.log(0.4), 0))
     holder = blob(rng, (float(middle[0]), float(middle[1])), size * rng.uniform(0.05, 0.2), 0.2)
     coverage = filled(size, [holder])
     body = painted(shaded(rng, texture(rng, size), coverage), coverage)
     uneven = 0.85 + 0.3 * fractal(rng, size, 4, 4)
-    out = over(reduced(target), body)
+    out = over(thinned(reduced(target), share), body)
     out[..., :3] *= uneven[..., None]
     return from_premultiplied(out)

@@ -45,8 +45,12 @@ def turned_body(rng: np.random.Generator, centre: tuple[float, float], height: f
     rows = np.linspace(-1, 1, _POINTS // 2)
     knots = int(rng.integers(4, 8))
     half = np.interp(rows, np.linspace(-1, 1, knots), rng.uniform(0.12, 0.5, knots))
+    if rng.random() < 0.5:  # A neck, a shoulder, and sides that are almost straight: bottles, jars.
+        neck, shoulder = rng.uniform(-0.8, 0.1), rng.uniform(0.05, 0.4)
+        thin = rng.uniform(0.06, 0.3)
+        half = np.interp(rows, [-1, neck, neck + shoulder, 1], [thin, thin, 0.45, rng.uniform(0.36, 0.5)])
     if rng.random() < 0.7:  # Smooth, else a lathe's edges stay.
-        half = cv2.GaussianBlur(half.reshape(-1, 1), (1, 31), 0, borderType=cv2.BORDER_REPLICATE)[:, 0]
+        half = cv2.GaussianBlur(half.reshape(-1, 1), (1, 61), rng.uniform(5, 14), borderType=cv2.BORDER_REPLICATE)[:, 0]
     half = half * min(1.0, 0.48 / half.max())
     right = np.stack([half, rows * 0.5], 1)
     left = np.stack([-half[::-1], rows[::-1] * 0.5], 1)
@@ -59,10 +63,13 @@ def turned(points: npt.NDArray[np.floating], angle: float, centre: tuple[float, 
     return np.asarray(points @ np.asarray([[cos, sin], [-sin, cos]]) + np.asarray(centre), np.float32)
 
 
-def shaded(rng: np.random.Generator, colours: Floats, coverage: Floats, roundness: float = 1.0) -> Floats:
+def shaded(
+    rng: np.random.Generator, colours: Floats, coverage: Floats, roundness: float = 1.0, gloss: float = 0.6
+) -> Floats:
     """Colours as the surface of an inflated body under one light: float32 (size, size, 3) in 0..1.
 
-    Height is the root of the distance to the border, smoothed; Lambert's law, a highlight (Phong 1975), a fill.
+    roundness: of the relief. gloss: how often there is a highlight, 0..1. Height is the root of the distance to the
+    border, smoothed; Lambert's law, a highlight (Phong 1975), a fill.
     """
     size = coverage.shape[0]
     inside = (coverage > 0.5).astype(np.uint8)
@@ -81,7 +88,7 @@ def shaded(rng: np.random.Generator, colours: Floats, coverage: Floats, roundnes
     diffuse = cv2.resize(np.clip(cosine, 0, 1).astype(np.float32), (size, size))
     ambient = rng.uniform(0.35, 0.8)
     out = colours * (ambient + (1.15 - ambient) * diffuse)[..., None]
-    if rng.random() < 0.6:
+    if rng.random() < gloss:
         sharp = rng.choice([8.0, 20.0, 60.0])
         out = out + (rng.uniform(0.1, 0.7) * diffuse**sharp)[..., None]
     return np.asarray(np.clip(out, 0, 1), np.float32)

@@ -116,17 +116,19 @@ def glass(rng: np.random.Generator, size: int) -> Layer:
 
 def splash(rng: np.random.Generator, size: int) -> Layer:
     """Water and other liquids in flight: sheets, strings and drops, dark at the rim, bright towards the light."""
-    field = np.zeros((size, size), np.float32)
-    rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-    for _ in range(int(rng.integers(25, 70))):
+    side = size // 3  # The field is smooth.
+    field = np.zeros((side, side), np.float32)
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
+    for _ in range(int(rng.integers(25, 90))):
         way = rng.uniform(0, 2 * np.pi)
-        away = abs(rng.normal(0, 0.17)) * size
-        at = size / 2 + np.asarray([np.cos(way), np.sin(way)]) * away
-        radius = size * rng.uniform(0.008, 0.06) * (1.3 - away / size)
+        away = abs(rng.normal(0, 0.17)) * side
+        at = side / 2 + np.asarray([np.cos(way), np.sin(way)]) * away
+        radius = side * rng.uniform(0.008, 0.05) * (1.3 - away / side)
         long = rng.uniform(1, 3.5)
         x, y = columns - at[0], rows - at[1]
         along, across = x * np.cos(way) + y * np.sin(way), -x * np.sin(way) + y * np.cos(way)
         field += np.exp(-((along / (radius * long)) ** 2 + (across / radius) ** 2))
+    field = np.asarray(cv2.resize(field, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
     field = np.asarray(warped(rng, field + 0.15 * fractal(rng, size, 6, 5), size * 0.015, 12), np.float32)
     edge = rng.uniform(0.45, 0.7)
     gradient = cv2.GaussianBlur(field, (0, 0), 1.0)
