@@ -24,10 +24,15 @@ class Layer:
     alpha: Bytes
 
 
+_FULL = 0.97
+"""Coverage from which a subject counts as opaque: a mass of strands has no pinholes in the mattes that people make."""
+
+
 def from_premultiplied(canvas: Floats) -> Layer:
     """The layer of a painted canvas: float32 (N, N, 4) in 0..1, colours times coverage, then coverage."""
     alpha = np.clip(canvas[..., 3], 0, 1)
-    return Layer(to_bytes(extended(canvas[..., :3], alpha)), to_bytes(alpha))
+    colours = extended(canvas[..., :3], alpha)
+    return Layer(to_bytes(colours), to_bytes(np.asarray(alpha / _FULL, np.float32)))
 
 
 def extended(premultiplied: Floats, alpha: Floats) -> Floats:
