@@ -3,7 +3,8 @@
 Two kinds, all 1200x1600 on a studio sweep with soft shadows:
 - a subject of one of the other samples, cut out by mattemill itself and laid on the sweep;
 - an article that never was: a mug and a white vase, ray-marched from signed distance functions
-  (Hart, Sphere Tracing, 1996; soft shadows after Quilez, 2010), so that there are holes and white on white.
+  (Hart, Sphere Tracing, 1996; soft shadows after Quilez, 2010), so that there are holes and white on white. Their
+  exact alphas go to alpha/: the ground truth that the repository may ship.
 Deterministic but for the network's last digits; the results are committed.
 """
 
@@ -24,7 +25,10 @@ from mattemill.pipeline.cutter import Cutter
 Plane = npt.NDArray[np.float32]
 
 PHOTOS = Path(__file__).parent / "photos"
+ALPHAS = Path(__file__).parent / "alpha"
 WIDTH, HEIGHT = 1200, 1600
+CAMERA = np.array([0.0, 0.95, 5.2], np.float32)
+SUBPIXELS = ((0.25, 0.25), (0.75, 0.75), (0.75, 0.25), (0.25, 0.75))
 
 
 def sweep(tone: tuple[float, float, float], fall: float = 0.10) -> Plane:
@@ -107,38 +111,53 @@ def rendered(
     article: Distance, floor: float, albedo: tuple[float, float, float], tone: tuple[float, float, float], seed: int
 ) -> Image.Image:
     """The article on the sweep with its shadow, at twice the size for clean edges, then halved."""
-    width, height = WIDTH, HEIGHT
-    shades = []
-    offsets = ((0.25, 0.25), (0.75, 0.75), (0.75, 0.25), (0.25, 0.75))
-    for dx, dy in offsets:
-        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-        u, v = (x + dx) / width * 2 - 1, 1 - (y + dy) / height * 2
-        camera = np.array([0.0, 0.95, 5.2], np.float32)
-        target = np.array([0.06, -0.02, 0.0], np.float32)
-        ahead = (target - camera) / np.linalg.norm(target - camera)
-        right = np.cross(ahead, (0, 1, 0))
-        right /= np.linalg.norm(right)
-        up = np.cross(right, ahead)
-        rays = ahead + 0.235 * u[..., None] * right + 0.235 * height / width * v[..., None] * up
-        rays = (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).reshape(-1, 3).astype(np.float32)
-        shades.append(shade_rays(article, floor, camera, rays, albedo, sweep(tone).reshape(-1, 3)))
-    return finish(np.mean(shades, axis=0).reshape(height, width, 3).astype(np.float32), seed)
+    shades = [
+        shade_rays(article, floor, camera_rays(dx, dy), albedo, sweep(tone).reshape(-1, 3)) for dx, dy in SUBPIXELS
+    ]
+    return finish(np.mean(shades, axis=0).reshape(HEIGHT, WIDTH, 3).astype(np.float32), seed)
 
 
-def shade_rays(
-    article: Distance, floor: float, camera: Plane, rays: Plane, albedo: tuple[float, float, float], backdrop: Plane
-) -> Plane:
-    """Colour of each ray, float32 (N, 3): the article lit by a large lamp and a fill, or the sweep with its shadow."""
+def coverage(article: Distance) -> Image.Image:
+    """The exact alpha of a rendered article, 8 bits: the share of the same rays that hit it."""
+    hits = [march(article, camera_rays(dx, dy))[0] for dx, dy in SUBPIXELS]
+    alpha = np.mean(hits, axis=0, dtype=np.float64).reshape(HEIGHT, WIDTH)
+    return Image.fromarray(np.rint(alpha * 255).astype(np.uint8))
+
+
+def camera_rays(dx: float, dy: float) -> Plane:
+    """Unit directions, float32 (H * W, 3), through (dx, dy) within each pixel."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    u, v = (x + dx) / WIDTH * 2 - 1, 1 - (y + dy) / HEIGHT * 2
+    target = np.array([0.06, -0.02, 0.0], np.float32)
+    ahead = (target - CAMERA) / np.linalg.norm(target - CAMERA)
+    right = np.cross(ahead, (0, 1, 0))
+    right /= np.linalg.norm(right)
+    up = np.cross(right, ahead)
+    rays = ahead + 0.235 * u[..., None] * right + 0.235 * HEIGHT / WIDTH * v[..., None] * up
+    return (rays / np.linalg.norm(rays, axis=-1, keepdims=True)).reshape(-1, 3).astype(np.float32)
+
+
+def march(article: Distance, rays: Plane) -> tuple[npt.NDArray[np.bool_], Plane]:
+    """Which rays hit the article, bool (N,), and how far each has gone, float32 (N,)."""
     far = np.full(len(rays), 3.4, np.float32)
     hit = np.zeros(len(rays), bool)
     going = np.arange(len(rays))
     for _ in range(110):
-        d = article(camera + rays[going] * far[going, None])
+        d = article(CAMERA + rays[going] * far[going, None])
         hit[going[d < 6e-4]] = True
         far[going] += d
         going = going[(d >= 6e-4) & (far[going] < 7.5)]
         if not len(going):
             break
+    return hit, far
+
+
+def shade_rays(
+    article: Distance, floor: float, rays: Plane, albedo: tuple[float, float, float], backdrop: Plane
+) -> Plane:
+    """Colour of each ray, float32 (N, 3): the article lit by a large lamp and a fill, or the sweep with its shadow."""
+    camera = CAMERA
+    hit, far = march(article, rays)
     light = np.array([-0.55, 0.75, 0.50], np.float32)
     light /= np.linalg.norm(light)
     out = backdrop.copy()
@@ -193,9 +212,13 @@ def main() -> int:
         "mug.jpg": lambda: rendered(mug, -0.62, (0.13, 0.36, 0.52), (0.93, 0.92, 0.90), 3),
         "white-vase.jpg": lambda: rendered(vase, -0.93, (0.93, 0.92, 0.90), (0.95, 0.95, 0.95), 4),
     }
-    for name in sys.argv[1:] or makers:
-        makers[name]().save(folder / name, quality=88, optimize=True)
-        print(folder / name, (folder / name).stat().st_size)
+    truths = {"mug.png": mug, "white-vase.png": vase}
+    for name in sys.argv[1:] or (*makers, *truths):
+        path = folder / name if name in makers else ALPHAS / name
+        path.parent.mkdir(exist_ok=True)
+        picture = makers[name]() if name in makers else coverage(truths[name])
+        picture.save(path, quality=88, optimize=True)
+        print(path, path.stat().st_size)
     return 0
 
 
