@@ -77,6 +77,39 @@ def test_an_alpha_without_edges_gives_finite_colours(value: float) -> None:
         assert np.array_equal(out, image)
 
 
+def hair(height: int = 400, width: int = 500) -> np.ndarray:
+    """A disc with strands of hair of one to two pixels."""
+    rng = np.random.default_rng(11)
+    canvas = (disc(height, width, 2.0) * 255).astype(np.uint8)
+    for turn in rng.uniform(0, 2 * np.pi, 150):
+        reach = rng.uniform(0.36, 0.46) * height
+        ends = [(width / 2 + r * np.cos(turn), height / 2 + r * np.sin(turn)) for r in (0.28 * height, reach)]
+        (x0, y0), (x1, y1) = ((round(x * 16), round(y * 16)) for x, y in ends)
+        cv2.line(canvas, (x0, y0), (x1, y1), int(rng.uniform(100, 255)), int(rng.integers(1, 3)), cv2.LINE_AA, 4)
+    return canvas.astype(np.float32) / 255
+
+
+@pytest.mark.slow  # numba compiles for 10 to 30 seconds where its cache is cold
+@pytest.mark.parametrize("scale", [1, 3])
+def test_colours_are_as_near_to_the_truth_as_pymattings_multi_level_ones(scale: int) -> None:
+    """Germer et al.'s own code on the same photograph and alpha, at a size solved whole and at one solved smaller."""
+    pymatting = pytest.importorskip("pymatting", reason="needs pymatting (pip install 'mattemill[dev]')")
+    rng = np.random.default_rng(4)
+    for alpha in (disc(240 * scale, 320 * scale, 8.0 * scale), hair(400 * scale, 500 * scale)):
+        height, width = alpha.shape
+        front, back = (
+            cv2.resize(rng.integers(0, 256, (6, 8, 3)).astype(np.float32), (width, height)).clip(0, 255)
+            for _ in range(2)
+        )
+        image = mix(front, back, alpha)
+        theirs = pymatting.estimate_foreground_ml(image / 255.0, alpha.astype(np.float64)) * 255
+        ours = estimate_foreground(image, alpha)
+        assert error(ours, front, alpha) < 1.25 * error(theirs, front, alpha)
+        band = (alpha > 0.02) & (alpha < 0.98)
+        apart = np.abs(ours.astype(np.float64) - theirs).mean(axis=2) * alpha
+        assert apart[band].mean() < 5, "and near to each other"
+
+
 @pytest.mark.skipif(not EVALDATA.is_dir(), reason="needs the evaluation data in ../shared/evaldata")
 def test_real_mattes_over_known_colours_have_less_than_a_third_of_the_fringe() -> None:
     """Real alphas (hair, fur), the colours of other photographs before and behind them, so that the truth is known."""
