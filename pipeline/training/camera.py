@@ -49,4 +49,4 @@ def _jpeg(image: Bytes, quality: int, subsampling: int) -> Bytes:
     done, data = cv2.imencode(".jpg", image[..., ::-1], options)
     if not done:
         raise RuntimeError(f"OpenCV could not encode a JPEG of {image.shape}, quality {quality}")
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    return np.ascontiguousarray(np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[..., ::-1])

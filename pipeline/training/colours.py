@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import colorsys
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 _HAIR = ((0.06, 0.04, 0.03), (0.17, 0.10, 0.06), (0.36, 0.22, 0.12), (0.72, 0.54, 0.31), (0.86, 0.76, 0.58))
 _HAIR_RARE = ((0.55, 0.21, 0.08), (0.62, 0.62, 0.62), (0.93, 0.92, 0.90), (0.02, 0.02, 0.025), (0.75, 0.2, 0.45))

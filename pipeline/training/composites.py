@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +15,7 @@ from mattemill.pipeline.training.bank import LAYER_SIDE, SCENE_SIDE, Entry
 from mattemill.pipeline.training.noise import smooth
 
 Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,18 +45,17 @@ def composite(seed: int, rng: np.random.Generator, index: int, size: int, kind: 
     back, plain = _background(seed, rng, index, size, entry)
     if rng.random() < 0.12:  # Something else behind, which is none of the subject.
         other = _piece(rng, bank.layer(seed, rng, index), size)
-        share = other[..., 3:].astype(np.float32) / 255
-        back = share * _recoloured(rng, other[..., :3]) + (1 - share) * back
-        back = _defocused(rng, np.asarray(back, np.float32), 0.5)
+        cover = other[..., 3:].astype(np.float32) * np.float32(1 / 255)
+        back = _defocused(rng, cover * _recoloured(rng, other[..., :3]) + (1 - cover) * back, 0.5)
     if rng.random() < 0.3:
         back = _alike(rng, back, front, alpha)
     if rng.random() < (0.5 if plain else 0.1):
         back = _shadowed(rng, back, alpha)
-    share = alpha.astype(np.float32) * np.float32(1 / 255)
+    share: Floats = alpha.astype(np.float32) * np.float32(1 / 255)
     if rng.random() < 0.25:  # Light of the background comes through and around what is thin.
         near = cv2.blur(back, (21, 21))
-        front = front + (near - front) * ((1 - share) * rng.uniform(0.05, 0.4))[..., None]
-    front, share = _blurred(rng, np.asarray(front, np.float32), share)
+        front = front + (near - front) * ((1 - share) * np.float32(rng.uniform(0.05, 0.4)))[..., None]
+    front, share = _blurred(rng, front, share)
     if rng.random() < 0.4:  # The white balance and exposure of the whole.
         gains = np.exp(rng.normal(0, 0.06, 3) + rng.normal(0, 0.12)).astype(np.float32)
         front, back = front * gains, back * gains
@@ -92,10 +92,10 @@ def _piece(rng: np.random.Generator, entry: Entry, size: int) -> Bytes:
 def _recoloured(rng: np.random.Generator, colours: npt.NDArray[np.generic]) -> Floats:
     """Exposure, saturation, hue and tone of a part: float32 (S, S, 3) in 0..255."""
     matrix = _colour_matrix(rng)
-    out = np.asarray(cv2.transform(colours, matrix), np.uint8)
+    out = np.asarray(cv2.transform(np.asarray(colours, np.uint8), matrix), np.uint8)
     if rng.random() < 0.5:
         curve = 255 * (np.arange(256) / 255) ** np.exp(rng.normal(0, 0.3))
-        out = cv2.LUT(out, curve.astype(np.uint8))
+        out = np.asarray(cv2.LUT(out, curve.astype(np.uint8)), np.uint8)
     return out.astype(np.float32)
 
 
@@ -180,7 +180,7 @@ def _alike(rng: np.random.Generator, back: Floats, front: Floats, alpha: Bytes) 
 def _shadowed(rng: np.random.Generator, back: Floats, alpha: Bytes) -> Floats:
     """A soft shadow of the subject on what is behind; it belongs to the background."""
     size = alpha.shape[0]
-    move = np.float32([[1, 0, rng.normal(0, 10)], [0, 1, abs(rng.normal(0, 12))]])
+    move = np.asarray([[1, 0, rng.normal(0, 10)], [0, 1, abs(rng.normal(0, 12))]])
     shifted = cv2.warpAffine(alpha, move, (size, size), borderMode=cv2.BORDER_REPLICATE).astype(np.float32) / 255
     shade = cv2.GaussianBlur(shifted, (0, 0), np.exp(rng.uniform(np.log(2), np.log(20))))
     return np.asarray(back * (1 - rng.uniform(0.08, 0.6) * shade)[..., None], np.float32)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def fractal(
@@ -35,12 +37,13 @@ def smooth(rng: np.random.Generator, size: int, cells: int) -> Floats:
     return np.asarray(cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def warped(
-    rng: np.random.Generator, image: npt.NDArray[np.generic], amount: float, cells: int
-) -> npt.NDArray[np.generic]:
-    """The image moved about by a smooth displacement of `amount` pixels (deviation): the same shape and type."""
+def warped(rng: np.random.Generator, image: Floats, amount: float, cells: int) -> Floats:
+    """The image moved about by a smooth displacement of `amount` pixels (deviation): float32, the same shape."""
     size = image.shape[0]
     rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
     columns += amount * smooth(rng, size, cells)
     rows += amount * smooth(rng, size, cells)
-    return np.asarray(cv2.remap(image, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101))
+    way = cv2.BORDER_REFLECT_101
+    return np.asarray(
+        cv2.remap(np.asarray(image, np.float32), columns, rows, cv2.INTER_LINEAR, borderMode=way), np.float32
+    )

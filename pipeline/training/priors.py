@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +12,7 @@ from mattemill.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN, trimap
 from mattemill.pipeline.training.noise import smooth
 
 Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 _LOW, _HIGH = 2, 253  # of 255: what is less, or more, counts as nothing, or as all
 
@@ -30,7 +32,8 @@ def drawn_trimap(rng: np.random.Generator, alpha: Bytes) -> Bytes:
         rough = smooth(rng, size, int(rng.integers(3, 20)))
         radius = np.asarray(radius * np.clip(1 + rng.uniform(0.1, 0.6) * rough, 0.1, 2.5), np.float32)
     if rng.random() < 0.3:
-        radius = np.asarray(radius * np.where(inside > 0, *rng.uniform(0.3, 1.5, 2)), np.float32)
+        within, without = rng.uniform(0.3, 1.5, 2)
+        radius = np.asarray(radius * np.where(inside > 0, within, without), np.float32)
     unknown = unsure | (distance <= radius)
     if rng.random() < 0.75:  # Nobody draws around specks: what is known within the band and small becomes unknown.
         unknown = _closed(unknown, np.exp(rng.uniform(np.log(1.5), np.log(14))))
@@ -82,7 +85,7 @@ def network_mask(rng: np.random.Generator, alpha: Bytes, soft: bool = False) -> 
     )
     cell = np.exp(rng.uniform(np.log(1.5), np.log(7.0)))
     coarse = max(12, round(size / cell))
-    mask = cv2.resize(mask, (coarse, coarse), interpolation=cv2.INTER_AREA)
+    mask = np.asarray(cv2.resize(mask, (coarse, coarse), interpolation=cv2.INTER_AREA), np.float32)
     if rng.random() < 0.5:  # Trained networks press towards 0 and 1.
         mask = np.clip((mask - 0.5) * rng.uniform(1, 3) + 0.5, 0, 1)
     way = cv2.INTER_LINEAR if rng.random() < 0.7 else cv2.INTER_CUBIC
@@ -100,7 +103,7 @@ def wrong_mask(rng: np.random.Generator, alpha: Bytes, soft: bool = False) -> By
     size = alpha.shape[0]
     for _ in range(int(rng.integers(1, 4))):
         rows, columns = np.mgrid[0:size, 0:size].astype(np.float32)
-        middle, reach = rng.uniform(0, size, 2), size * rng.uniform(0.06, 0.35)
+        middle, reach = rng.uniform(0, size, 2), size * rng.uniform(0.1, 0.45)
         way = rng.uniform(0, np.pi)
         x, y = columns - middle[0], rows - middle[1]
         along, across = x * np.cos(way) + y * np.sin(way), -x * np.sin(way) + y * np.cos(way)
@@ -109,9 +112,9 @@ def wrong_mask(rng: np.random.Generator, alpha: Bytes, soft: bool = False) -> By
         else:
             distance = reach - np.hypot(along, across * rng.uniform(1, 3))
         distance = distance + rng.uniform(0, 12) * smooth(rng, size, int(rng.integers(3, 10)))
-        piece = np.clip(distance / np.exp(rng.uniform(0, np.log(12))) + 0.5, 0, 1)
-        value = rng.uniform(0.7, 1.0)
-        if rng.random() < 0.5:
+        piece = np.clip(distance / np.exp(rng.uniform(0, np.log(8))) + 0.5, 0, 1)
+        value = 1.0 if rng.random() < 0.7 else rng.uniform(0.5, 1.0)  # Sure of it, or not.
+        if alpha[int(middle[1]), int(middle[0])] < 128:
             mask = np.asarray(np.maximum(mask, value * piece), np.float32)
         else:
             mask = np.asarray(mask * (1 - value * piece), np.float32)

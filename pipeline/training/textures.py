@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,7 +13,7 @@ from mattemill.pipeline.training.colours import any_colour, near
 from mattemill.pipeline.training.noise import fractal, warped
 from mattemill.pipeline.training.photographs import photograph_texture
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def texture(rng: np.random.Generator, size: int, photographs: float = 0.35) -> Floats:

@@ -7,6 +7,7 @@ A Survey on Hair Modeling, 2007); the highlight is where strands lie across the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,7 +20,7 @@ from mattemill.pipeline.training.layer import Layer, from_premultiplied, over, p
 from mattemill.pipeline.training.noise import fractal, smooth
 from mattemill.pipeline.training.textures import texture
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 _STEPS, _PIECES = 32, 4
 

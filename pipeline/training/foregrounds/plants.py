@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +13,7 @@ from mattemill.pipeline.training.foregrounds.strokes import canvas, fixed, light
 from mattemill.pipeline.training.layer import Layer, from_premultiplied
 from mattemill.pipeline.training.noise import fractal
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 Bytes = npt.NDArray[np.uint8]
 
 

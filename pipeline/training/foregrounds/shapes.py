@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from mattemill.pipeline.training.noise import fractal
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 _POINTS = 240
 
@@ -50,7 +52,8 @@ def turned_body(rng: np.random.Generator, centre: tuple[float, float], height: f
         thin = rng.uniform(0.06, 0.3)
         half = np.interp(rows, [-1, neck, neck + shoulder, 1], [thin, thin, 0.45, rng.uniform(0.36, 0.5)])
     if rng.random() < 0.7:  # Smooth, else a lathe's edges stay.
-        half = cv2.GaussianBlur(half.reshape(-1, 1), (1, 61), rng.uniform(5, 14), borderType=cv2.BORDER_REPLICATE)[:, 0]
+        column = cv2.GaussianBlur(half.reshape(-1, 1), (1, 61), rng.uniform(5, 14), borderType=cv2.BORDER_REPLICATE)
+        half = np.asarray(column, np.float64)[:, 0]
     half = half * min(1.0, 0.48 / half.max())
     right = np.stack([half, rows * 0.5], 1)
     left = np.stack([-half[::-1], rows[::-1] * 0.5], 1)

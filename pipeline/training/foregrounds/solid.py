@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +14,7 @@ from mattemill.pipeline.training.foregrounds.strokes import canvas, filled, ligh
 from mattemill.pipeline.training.layer import Layer, from_premultiplied, over, painted
 from mattemill.pipeline.training.textures import texture
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def make(rng: np.random.Generator, size: int) -> Layer:

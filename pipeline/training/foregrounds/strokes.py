@@ -7,12 +7,14 @@ coverage come out of one call.
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 ENLARGED = 3  # times the layer's side
 _FRACTION = 4  # bits of a pixel in OpenCV's coordinates

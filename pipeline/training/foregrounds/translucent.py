@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,7 @@ from mattemill.pipeline.training.layer import Layer, from_premultiplied, over, p
 from mattemill.pipeline.training.noise import fractal, smooth, warped
 from mattemill.pipeline.training.textures import texture
 
-Floats = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def smoke(rng: np.random.Generator, size: int) -> Layer:
