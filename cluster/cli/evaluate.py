@@ -93,10 +93,11 @@ def run(args: argparse.Namespace) -> int:
     for contestant in parts:
         fetch_needed(contestant.config.model)
     jobs = usable_cores(args.jobs or 0)
+    load = os.getloadavg()[0]
     with _progress(args, len(parts)) as on_done:
         found = evaluate(sets, parts, jobs=jobs, asked=wanted, panels=args.report is not None, on_done=on_done)
     if args.save is not None or args.json:
-        content = {**_provenance(args, jobs), **found.to_json()}
+        content = {**_provenance(args, jobs, load), **found.to_json()}
         if args.save is not None:
             _write(args.save, json.dumps({**content, "photographs": found.photographs_json()}, indent=1) + "\n")
         if args.json:
@@ -209,7 +210,8 @@ def _progress(args: argparse.Namespace, recipes: int) -> Iterator[OnDone | None]
         yield show
 
 
-def _provenance(args: argparse.Namespace, jobs: int) -> dict[str, Any]:
+def _provenance(args: argparse.Namespace, jobs: int, load: float) -> dict[str, Any]:
+    """What was run where. load: of the machine before it began; what others took is in every time."""
     return {
         "command": _command(args),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -217,6 +219,8 @@ def _provenance(args: argparse.Namespace, jobs: int) -> dict[str, Any]:
         "dataset": args.dataset.resolve().name,
         "limit": args.limit,
         "jobs": jobs,
+        "load_before": round(load, 2),
+        "load_after": round(os.getloadavg()[0], 2),
     }
 
 

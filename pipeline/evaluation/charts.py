@@ -12,7 +12,7 @@ COLOURS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)")
 """Of the first recipe, the second and so on; they repeat."""
 
 _WIDTH, _HEIGHT = 380, 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 10, 10, 36
 
 Point = tuple[float, float]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -15,6 +15,7 @@ from mattemill.pipeline.evaluation.datasets import Truth
 from mattemill.pipeline.photo import Alpha, Rgb
 
 _SIDE = 300  # px of the longer side: four of them beside each other fill a laptop's screen
+_DETAIL_HEIGHT = 220  # px
 _QUALITY = 82
 _MISSING = np.array([0, 102, 255], np.float32)  # blue: the truth has it, the result does not
 _EXTRA = np.array([255, 61, 0], np.float32)  # orange red: the result has it, the truth does not
@@ -28,18 +29,45 @@ class Panels:
 
     photo. truth, result: the cut-out on a chequerboard. error: the photograph, grey and pale; blue where alpha is too
     low, orange red where it is too high, the stronger the further; grey where the truth does not count.
+    detail: the same of the worst place within the band, pixel for pixel; None for a hard truth or a small photograph.
     """
 
     photo: bytes
     truth: bytes
     result: bytes
     error: bytes
+    detail: Panels | None = None
 
 
 def draw_panels(image: Rgb, truth: Truth, found: Alpha) -> Panels:
     """image: uint8 (H, W, 3). found: the matte, float32 (H, W) in 0..1."""
+    whole = _draw(image, truth, found, min(1.0, _SIDE / max(image.shape[:2])))
+    if not truth.soft or max(image.shape[:2]) < 2 * _SIDE or not truth.band.any():
+        return whole
+    rows, columns = worst_place(np.abs(found - truth.alpha) * truth.band, (_DETAIL_HEIGHT, _SIDE))
+    part = replace(
+        truth,
+        alpha=truth.alpha[rows, columns],
+        counted=truth.counted[rows, columns] if truth.counted is not None else None,
+        band=truth.band[rows, columns],
+    )
+    return replace(whole, detail=_draw(image[rows, columns], part, found[rows, columns], 1.0))
+
+
+def worst_place(error: npt.NDArray[np.float32], size: tuple[int, int]) -> tuple[slice, slice]:
+    """Rows and columns of the window of `size` = (h, w), or as much of it as there is, that holds most of the error.
+
+    error: float32 (H, W), at least 0.
+    """
+    height, width = min(size[0], error.shape[0]), min(size[1], error.shape[1])
+    sums = cv2.integral(error, sdepth=cv2.CV_64F)
+    held = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(int(np.argmax(held)), held.shape)
+    return slice(int(top), int(top) + height), slice(int(left), int(left) + width)
+
+
+def _draw(image: Rgb, truth: Truth, found: Alpha, scale: float) -> Panels:
     height, width = image.shape[:2]
-    scale = min(1.0, _SIDE / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = _shrunk(image, size)
     right, got = _shrunk(truth.alpha, size), _shrunk(found, size)

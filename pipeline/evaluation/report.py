@@ -98,7 +98,7 @@ def _summary_table(found: Evaluation) -> str:
             if several:
                 cells.append(f'<td class="text">{_key(place)}{escape(summary.recipe)}</td>')
             for column in columns:
-                winner = column.figure in best and best[column.figure] == figures.get(column.figure)
+                winner = best.get(column.figure) is not None and best[column.figure] == figures.get(column.figure)
                 cells.append(f"<td{' class=best' if winner else ''}>{column.text(figures)}</td>")
             kinds = [name for name, on in (("group", place == 0), ("all", group == ALL)) if on]
             rows.append(f'<tr class="{" ".join(kinds)}">{"".join(cells)}</tr>')

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from mattemill.pipeline.evaluation.evaluation import Evaluation
+from mattemill.pipeline.evaluation.panels import Panels
 from mattemill.pipeline.evaluation.runner import MATTE, Row
 from mattemill.pipeline.evaluation.summary import RIGHT_MASK
 
@@ -34,7 +35,11 @@ def picture_sections(found: Evaluation, count: int) -> list[str]:
         parts.append(f"<h3>{escape(name)}: the worst (by IoU)</h3>{_cases(worst)}")
         if edges:
             parts.append(
-                _folded(f"{name}: right subject, worst edges (by the error in the band)", _cases(edges), opened=True)
+                _folded(
+                    f"{name}: right subject, worst edges (by the error in the band), with the worst place at full size",
+                    _cases(edges, detail=True),
+                    opened=True,
+                )
             )
         parts.append(_folded(f"{name}: the best", _cases(best), opened=place == 0))
         if place:
@@ -63,19 +68,22 @@ def _changes(name: str, first: Sequence[Row], rows: Sequence[Row]) -> str:
     return "".join(parts)
 
 
-def _cases(rows: Iterable[Row]) -> str:
-    return "".join(_case(row) for row in rows) or '<p class="note">none</p>'
+def _cases(rows: Iterable[Row], *, detail: bool = False) -> str:
+    return "".join(_case(row, detail) for row in rows) or '<p class="note">none</p>'
 
 
-def _case(row: Row) -> str:
+def _case(row: Row, detail: bool) -> str:
     assert row.panels is not None
-    pictures = (
-        ("photo", row.panels.photo),
-        ("truth", row.panels.truth),
-        ("result", row.panels.result),
-        ("error", row.panels.error),
-    )
+    pictures = _four(row.panels, "")
+    if detail and row.panels.detail is not None:
+        pictures += _four(row.panels.detail, ", detail")
     return _frame(row, _caption(row), pictures)
+
+
+def _four(panels: Panels, what: str) -> list[tuple[str, bytes]]:
+    kinds = ("photo", "truth", "result", "error")
+    files = (panels.photo, panels.truth, panels.result, panels.error)
+    return [(kind + what, file) for kind, file in zip(kinds, files, strict=True)]
 
 
 def _pair_case(one: Row, other: Row) -> str:

@@ -28,9 +28,10 @@ p, .note { color: var(--quiet); margin: .25rem 0 1rem; max-width: 60rem; }
 nav { margin: 1rem 0 0; display: flex; flex-wrap: wrap; gap: .25rem 1.25rem; }
 a { color: var(--a); text-decoration: none; } a:hover { text-decoration: underline; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 8px; background: var(--card); }
-table { border-collapse: collapse; width: 100%; font-size: .88rem; }
-th, td { padding: .38rem .7rem; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-th { font-weight: 600; color: var(--quiet); border-bottom: 1px solid var(--line); }
+table { border-collapse: collapse; width: 100%; font-size: .82rem; }
+th, td { padding: .35rem .5rem; text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+th { font-weight: 600; color: var(--quiet); border-bottom: 1px solid var(--line); vertical-align: bottom; }
+th[title] { white-space: normal; }
 th[title] { cursor: help; }
 td:first-child, th:first-child, td.text, th.text { text-align: left; }
 tr.group td { border-top: 1px solid var(--line); }

@@ -75,11 +75,9 @@ def trust(confidences: Sequence[float], ious: Sequence[float]) -> Trust | None:
     catches, curve = [], [(0.0, 0.0)]
     if bad:
         curve += [((i + 1) / n, float(caught[i]) / bad) for i in range(n)]
-        for share in _SHARES:
-            k = round(share * n)
-            if k:
-                threshold = float(score[order[k]]) if k < n else 1.0
-                catches.append(Catch(k / n, float(caught[k - 1]) / bad, float(caught[k - 1]) / k, threshold))
+        for k in sorted({round(share * n) for share in _SHARES} - {0}):
+            threshold = float(score[order[k]]) if k < n else 1.0
+            catches.append(Catch(k / n, float(caught[k - 1]) / bad, float(caught[k - 1]) / k, threshold))
     return Trust(n, bad, _auc(score, good), float(ece), tuple(bins), tuple(catches), tuple(curve))
 
 

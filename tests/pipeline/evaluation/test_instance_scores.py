@@ -21,7 +21,7 @@ def thing(box: tuple[int, int, int, int], score: float) -> Thing:
     return Thing(tuple(map(float, box)), score, mask_tools.encode(np.asfortranarray(mask)))  # type: ignore[arg-type]
 
 
-def annotation(number: int, image: int, box: tuple[int, int, int, int], category: int = 1) -> dict[str, Any]:
+def annotation(number: int, image: int, box: tuple[int, int, int, int], category: int = 4) -> dict[str, Any]:
     x0, y0, x1, y1 = box
     return {
         "id": number,
@@ -39,7 +39,7 @@ def annotations(tmp_path: Path) -> Path:
     """Photograph a with two things of different classes, b with one, c that is not evaluated."""
     content = {
         "images": [{"id": i, "file_name": f"{name}.jpg", "height": 40, "width": 60} for i, name in enumerate("abc", 1)],
-        "categories": [{"id": 1, "name": "cup"}, {"id": 7, "name": "shoe"}],
+        "categories": [{"id": 4, "name": "cup"}, {"id": 7, "name": "shoe"}],
         "annotations": [
             annotation(1, 1, (0, 0, 20, 20)),
             annotation(2, 1, (30, 10, 50, 30), 7),

@@ -18,8 +18,9 @@ import simplejpeg
 
 from mattemill.pipeline.errors import UsageError
 from mattemill.pipeline.evaluation.contest import Contestant, contestants
-from mattemill.pipeline.evaluation.datasets import open_sets
+from mattemill.pipeline.evaluation.datasets import Truth, derived_band, open_sets
 from mattemill.pipeline.evaluation.evaluation import Evaluation, evaluate
+from mattemill.pipeline.evaluation.panels import draw_panels, worst_place
 from mattemill.pipeline.evaluation.runner import Row, Runner
 from mattemill.pipeline.evaluation.summary import figures
 from mattemill.pipeline.evaluation.workers import Task, run_tasks
@@ -244,3 +245,27 @@ def test_instances_say_what_to_install(small_set: Path, tmp_path: Path, monkeypa
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"instances\.json .* needs pycocotools.*pip install"):
         evaluate(open_sets(tmp_path), contestants([]), jobs=1)
+
+
+def test_the_worst_place_is_the_window_that_holds_most_of_the_error() -> None:
+    error = np.zeros((50, 90), np.float32)
+    error[3, 4] = 0.9
+    error[30:34, 60:66] = 0.2
+    assert worst_place(error, (10, 20)) == (slice(24, 34), slice(46, 66))
+    assert worst_place(error, (60, 100)) == (slice(0, 50), slice(0, 90))
+
+
+def test_the_worst_edge_of_a_large_photograph_is_drawn_pixel_for_pixel() -> None:
+    alpha = np.zeros((700, 900), np.float32)
+    alpha[:, 450:] = 1
+    truth = Truth(alpha, None, True, derived_band(alpha), False)
+    found = alpha.copy()
+    found[600:640, 448:450] = 1
+    panels = draw_panels(np.full((700, 900, 3), 90, np.uint8), truth, found)
+    assert panels.detail is not None
+    error = simplejpeg.decode_jpeg(panels.detail.error)
+    assert error.shape[:2] == (220, 300)
+    red = error[..., 0].astype(int) - error[..., 2] > 100
+    assert 60 <= red.sum() <= 160  # the 80 pixels that are too much, a little blurred by JPEG's colours
+    whole = simplejpeg.decode_jpeg(panels.error)
+    assert (whole[..., 0].astype(int) - whole[..., 2]).max() > 60
