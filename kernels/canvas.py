@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -98,10 +100,10 @@ def place_colours(front: Bytes, alpha: Floats, placement: Placement, size: tuple
     return np.asarray(out, np.uint8).reshape(size[1], size[0], 3), plane
 
 
-def _resized(plane: npt.NDArray[np.generic], on: Window) -> npt.NDArray[np.generic]:
+def _resized(plane: npt.NDArray[Any], on: Window) -> npt.NDArray[Any]:
     size = (on[2] - on[0], on[3] - on[1])
     if plane.shape[:2] == size[::-1]:
         return plane
     grows = size[0] > plane.shape[1] or size[1] > plane.shape[0]
-    out = cv2.resize(plane, size, interpolation=cv2.INTER_LANCZOS4 if grows else cv2.INTER_AREA)  # type: ignore[call-overload]
+    out = cv2.resize(plane, size, interpolation=cv2.INTER_LANCZOS4 if grows else cv2.INTER_AREA)
     return np.asarray(out).reshape(size[1], size[0], *plane.shape[2:])

@@ -34,14 +34,14 @@ def match_colour(front: Bytes, alpha: npt.NDArray[Any], target: Bytes, strength:
     wanted, wide = _statistics(target, None)
     ratio = np.clip(wide / np.maximum(spread, 1e-3), _LEAST_SPREAD, _MOST_SPREAD)
     # lab + strength * ((lab - mean) * ratio + wanted - lab), as one scale and one offset a channel.
-    scale = (1 + strength * (ratio - 1)).astype(np.float32)
-    offset = (strength * (wanted - mean * ratio)).astype(np.float32)
+    scale: Floats = np.asarray(1 + strength * (ratio - 1), np.float32)
+    offset: Floats = np.asarray(strength * (wanted - mean * ratio), np.float32)
     out = np.empty_like(front)
     for rows in _strips(front.shape):
         lab = _lab(front[rows])
         lab *= scale
         lab += offset
-        rgb = np.asarray(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB))
+        rgb = np.asarray(cv2.cvtColor(lab, cv2.COLOR_Lab2RGB), np.float32)
         rgb *= np.float32(255)
         rgb += np.float32(0.5)
         out[rows] = np.clip(rgb, 0, 255, out=rgb).astype(np.uint8)

@@ -51,7 +51,9 @@ def despeckle(alpha: Floats, share: float = 0.01, distance: float = 0.05) -> tup
         return alpha, 0
     dust = (~kept[labels] & (labels > 0)).view(np.uint8)
     # A few blocks more on each side take the faint rim with it; never a pixel of what stays.
-    dust = cv2.dilate(dust, np.ones((2 * _HALO + 1, 2 * _HALO + 1), np.uint8)) & (~(kept[labels] & (labels > 0))).view(np.uint8)
+    dust = cv2.dilate(dust, np.ones((2 * _HALO + 1, 2 * _HALO + 1), np.uint8)) & (~(kept[labels] & (labels > 0))).view(
+        np.uint8
+    )
     out = alpha.copy()
     for y, x in zip(*np.nonzero(dust), strict=True):
         out[y * block : (y + 1) * block, x * block : (x + 1) * block] = 0

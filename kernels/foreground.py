@@ -110,7 +110,7 @@ def _mean(plane: Floats) -> Floats:
 
 
 def _rounded(values: npt.NDArray[np.float32]) -> Bytes:
-    return np.clip(values + np.float32(0.5), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(values + np.float32(0.5), 0, 255), np.uint8)
 
 
 def _halved(image: Bytes, alpha: Floats, step: int) -> tuple[Bytes, Floats]:

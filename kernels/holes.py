@@ -47,7 +47,8 @@ def fill_holes(image: Bytes, alpha: Floats) -> tuple[Floats, int]:
     columns = slice(max(0, x - 1), min(alpha.shape[1], x + across + 1))
     pixels, mix = image[rows, columns], alpha[rows, columns]
     empty = 1 - solid[rows, columns]
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(empty, connectivity=4, ltype=cv2.CV_32S)
+    found = cv2.connectedComponentsWithStats(empty, connectivity=4, ltype=cv2.CV_32S)
+    count, labels, stats = found[0], np.asarray(found[1], np.int32), np.asarray(found[2], np.int32)
     outside = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     holes = np.setdiff1d(np.arange(1, count), outside)
     if not len(holes):
@@ -71,8 +72,10 @@ def fill_holes(image: Bytes, alpha: Floats) -> tuple[Floats, int]:
     if not false:
         return alpha, 0
     out = alpha.copy()
-    reach = max(3, math.ceil(_RIM * max(alpha.shape)))
+    widest = max(3, math.ceil(_RIM * max(alpha.shape)))
     for label in false:
+        # A gap of a few pixels in fur has a rim of a few, not of a whole band.
+        reach = min(widest, 2 + math.ceil(1.5 * math.sqrt(areas[label])))
         part = _around(stats[label], reach, mix.shape)
         _fill(out[rows, columns][part], labels[part], label, reach)
     return out, len(false)

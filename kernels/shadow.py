@@ -183,7 +183,7 @@ def _around_base(mix: Floats, box: tuple[int, ...] | Any) -> Floats:
     away = np.asarray(cv2.distanceTransform((mix <= 0.5).view(np.uint8), cv2.DIST_L2, 5), np.float32).reshape(mix.shape)
     size = math.sqrt(across * down)
     near = 1 - _step(away, _NEAR * size, _FAR * size)
-    rows = ((np.arange(mix.shape[0], dtype=np.float32) - top) / down)[:, None]
+    rows: Floats = ((np.arange(mix.shape[0]) - top) / down).astype(np.float32)[:, None]
     return np.asarray(near * _step(rows, _HIGH, _LOW), np.float32)
 
 
