@@ -226,7 +226,7 @@ class SimulatedCell:
                 if b.fails.get(key) == stage or (stage == "segment" and b.fails_crop.get(key) == item.crop):
                     results.append(Failure(Reason.NO_SUBJECT, stage, "nothing there"))
                 elif stage == "store":
-                    results.append(Passed(Facts(), output=Stored(f"{key}.png", 10)))
+                    results.append(Passed(Facts(), output=Stored(f"{key}.png", 10, 30, 20)))
                 elif stage == "fetch":
                     results.append(Passed(Facts(width=1, height=1), held_bytes=b.decoded(key)))
                 else:

@@ -36,7 +36,10 @@ def test_every_image_ends_once_and_every_shard_is_closed(plan: CellPlan) -> None
     shards = shards_of(500, 64)
     cell.run(shards)
     assert set(cell.outcomes) == {ref.key for ref in refs(500)}
-    assert all(isinstance(outcome, Matte) for outcome in cell.outcomes.values())
+    for key, outcome in cell.outcomes.items():
+        assert isinstance(outcome, Matte)
+        written = (outcome.output_key, outcome.output_bytes, outcome.output_width, outcome.output_height)
+        assert written == (f"{key}.png", 10, 30, 20)
     assert sorted(cell.committed) == sorted(shard.id for shard in shards)
     assert_clean(cell)
 

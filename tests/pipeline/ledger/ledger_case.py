@@ -122,7 +122,7 @@ def some_refs(count: int) -> list[ImageRef]:
 
 
 def a_matte(ref: ImageRef) -> Matte:
-    return Matte(f"mattes/{ref.key}.png", 4321, FACTS)
+    return Matte(f"mattes/{ref.key}.png", 4321, FACTS, 2000, 1500)
 
 
 def a_failure(reason: Reason = Reason.NO_SUBJECT) -> Failure:

@@ -104,6 +104,8 @@ def test_all_that_is_known_of_an_image_is_in_its_row(clock: Clock) -> None:
     assert common.items() <= failure.items()
     assert (matte["key"], matte["outcome"], matte["reason"], matte["preview"]) == ("a.jpg", "matte", None, None)
     assert (matte["output_key"], matte["output_bytes"]) == ("mattes/a.jpg.png", 4321)
+    assert (matte["output_width"], matte["output_height"]) == (2000, 1500), "of the canvas, beside the photograph's own"
+    assert (failure["output_width"], failure["output_height"]) == (None, None)
     assert (failure["key"], failure["outcome"], failure["reason"]) == ("b.jpg", "failure", "timed_out")
     assert (failure["stage"], failure["message"]) == ("detect", "Nothing stands out in it.")
     assert (failure["preview"], failure["output_key"]) == (b"\xff\xd8 preview", None)

@@ -70,6 +70,7 @@ def test_an_outcome_file_of_version_1_is_read(name: str) -> None:
     assert rows[0]["attempts"] == [("fetch", 1), ("segment", 2)]
     assert rows[0]["preview"] == (b"\xff\xd8 preview" if name == "shard" else None)
     assert rows[1]["output_key"] == "mattes/shoes/0001.jpg.png"
+    assert rows[1]["output_width"] is None, "a column of version 2"
 
 
 def test_a_failure_log_file_of_version_1_is_read() -> None:

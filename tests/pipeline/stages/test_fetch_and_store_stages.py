@@ -188,6 +188,7 @@ def test_an_output_is_written_where_its_key_says_and_twice_is_once(bucket: str, 
     data = answer["Body"].read()
     assert answer["ContentType"] == "image/png"
     assert len(data) == stored.output_bytes
+    assert (stored.output_width, stored.output_height) == (20, 10)
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), alpha)
     assert s3_client.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
 
