@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
             print(json.dumps(facts), file=sys.stderr if out == _STREAM else sys.stdout)
         raise _NotCutError(f"{name}: {error.reason}: {error.message}") from error
     _write(out, cutting.encoded)
+    down, across = cutting.pixels.shape[:2]
     facts = {
         "photo": name,
         "outcome": "matte",
@@ -67,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         "bytes": len(cutting.encoded),
         "width": cutting.facts.width,
         "height": cutting.facts.height,
+        "output_width": across,
+        "output_height": down,
         "boxes": [[round(v, 1) for v in box] for box in cutting.facts.boxes],
         "box_scores": [round(score, 4) for score in cutting.facts.box_scores],
         "scores": _rounded(cutting.facts.scores),
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         confidence = cutting.facts.scores.get("confidence")
         print(
-            f"{name} -> {'stdout' if out == _STREAM else out}: {config.output} {facts['width']}x{facts['height']}"
+            f"{name} -> {'stdout' if out == _STREAM else out}: {config.output} {across}x{down}"
             + (f", confidence {confidence:.2f}" if confidence is not None else "")
             + f", {sum(cutting.facts.seconds.values()):.2f} s",
             file=sys.stderr,
