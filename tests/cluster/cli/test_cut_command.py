@@ -102,6 +102,34 @@ def test_the_photograph_itself_is_never_written_over(
     assert Path("photo.png").read_bytes() == data
 
 
+def test_a_canvas_is_the_size_that_comes_out_and_the_photographs_own_is_told_beside_it(
+    here: Callable[..., int], photo: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("--canvas", "500x400", "--margin", "10%", "--shadow", "drop", "--fill-holes", "--output", "cutout")
+    assert here("cut", str(photo), *asked, "-o", "c.png", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["width"], facts["height"]) == (1200, 1600)
+    assert (facts["output_width"], facts["output_height"]) == Image.open("c.png").size == (500, 400)
+    assert facts["scores"]["shadow_peak"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--shadow", "keep"), "a matte has no colour"),
+        (("--margin", "5%"), "only with a canvas"),
+        (("--canvas", "big"), "write WIDTHxHEIGHT"),
+        (("--match-colour", "0.5", "--output", "composite"), "without a picture"),
+        (("--feather", "-2"), "feather = -2.0"),
+    ],
+)
+def test_finishing_that_makes_no_sense_is_wrong_use(
+    here: Callable[..., int], photo: Path, arguments: tuple[str, ...], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert here("cut", str(photo), *arguments) == 2
+    assert says in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments", [("-o", "result.jpg"), ("-o", "result"), ("-o", "result.png", "--format", "webp")]
 )
