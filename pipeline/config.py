@@ -31,7 +31,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "device": ("auto", "cpu", "cuda"),
     "placement": ("auto", "split", "fused"),
     "detector": ("saliency", "yolox", "nanodet"),
-    "refine": ("guided", "none"),
+    "refine": ("network", "guided", "none"),
     "shadow": ("none", "keep", "drop"),
     "s3_client": ("boto3", "obstore"),
 }
@@ -45,6 +45,7 @@ PIXEL_FIELDS = (
     "model",
     "crop_margin",
     "refine",
+    "matting_passes",
     "subject_threshold",
     "despeckle",
     "fill_holes",
@@ -72,6 +73,7 @@ class JobConfig:
     detector_model: str | None = None  # path of the ONNX file of a COCO detector; saliency needs none
     model: str = "u2netp"  # 4.6 MB, Apache-2.0: the one network that may be fetched without a second thought
     crop_margin: float = 0.10  # of the box's longer side, on each side; less cuts hair off
+    matting_passes: int = 2  # of refine = 'network'; 1 sees the photograph at half its size: a fifth of the time
     refine: str = "guided"  # guided filter in the unknown band
     subject_threshold: float = 0.5  # raw saliency 0..1 below which nothing counts as a subject
     confidence_threshold: float = 0.35  # 0..1; of those below it 9 in 10 were bad (IoU < .85): half of all bad ones
@@ -118,6 +120,7 @@ class JobConfig:
                 raise ConfigError(f"{name} = {value!r}: must be one of {', '.join(choices)}")
         for name, low, high in (
             ("crop_margin", 0.0, 1.0),
+            ("matting_passes", 1, 2),
             ("subject_threshold", 0.0, 1.0),
             ("confidence_threshold", 0.0, 1.0),
             ("max_pixels", 1, 2**31),

@@ -11,7 +11,7 @@ from typing import Any
 from mattemill.cluster.cli import options, say
 from mattemill.pipeline.errors import ModelError, UsageError
 from mattemill.pipeline.models.cache import cache_folder, cached_file, check_file, is_fetched, model_path
-from mattemill.pipeline.models.card import ByHand, ModelCard
+from mattemill.pipeline.models.card import ByHand, ModelCard, Shipped
 from mattemill.pipeline.models.cards import CARDS, DEFAULT_MODEL, card_of
 from mattemill.pipeline.models.fetch import FetchProgress, fetch_model
 
@@ -119,7 +119,7 @@ def fetch_needed(model: str) -> None:
 def fetch_with_progress(name: str, from_file: Path | None) -> Path:
     """`fetch_model` with a line at its start and one at its end on stderr."""
     card = card_of(name)
-    if from_file is None and not is_fetched(card) and not isinstance(card.source, ByHand):
+    if from_file is None and not is_fetched(card) and not isinstance(card.source, ByHand | Shipped):
         sys.stderr.write(
             f"fetching network {name} ({say.size(card.source.download_bytes)}, weights {card.weights_licence}): "
             f"{card.source}\n"

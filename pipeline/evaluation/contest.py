@@ -11,7 +11,7 @@ from mattemill.pipeline.errors import UsageError
 from mattemill.pipeline.evaluation.closed_form import ClosedFormRefiner
 from mattemill.pipeline.evaluation.needs import needed
 from mattemill.pipeline.recipes import DEFAULT, Recipe
-from mattemill.pipeline.stages.refine import REFINERS, Refiner
+from mattemill.pipeline.stages.refine import Refiner, make_refiner
 
 CLOSED_FORM: Final = "closed_form"
 """A way of refining that only evaluation knows."""
@@ -50,7 +50,7 @@ class Contestant:
 
     def refiner(self) -> Refiner:
         """What finds alpha in the band. Raises UsageError when closed-form matting is not installed."""
-        return ClosedFormRefiner() if self.closed_form else REFINERS[self.config.refine]()
+        return ClosedFormRefiner() if self.closed_form else make_refiner(self.config)
 
 
 def contestants(

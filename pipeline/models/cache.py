@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from mattemill.pipeline.errors import ModelError
-from mattemill.pipeline.models.card import ModelCard
+from mattemill.pipeline.models.card import ModelCard, Shipped
 from mattemill.pipeline.models.cards import card_of
 
 
@@ -22,7 +22,9 @@ def cache_folder() -> Path:
 
 
 def cached_file(card: ModelCard) -> Path:
-    """Where the card's file lies once it is fetched; it need not be there."""
+    """Where the card's file lies once it is fetched; it need not be there. A shipped one lies in the package."""
+    if isinstance(card.source, Shipped):
+        return Path(__file__).parent / "weights" / card.source.file
     return cache_folder() / card.file_name
 
 
@@ -66,6 +68,8 @@ def model_path(name: str) -> Path:
     card = card_of(name)
     path = cached_file(card)
     if not path.is_file():
+        if isinstance(card.source, Shipped):
+            raise ModelError(f"model {name} comes with mattemill, but {path} is not there: install the package again")
         raise ModelError(
             f"model {name} is not in the cache ({path}): run `mattemill models fetch {name}`, "
             "or set MATTEMILL_MODELS to the folder that has it"

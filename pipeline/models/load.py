@@ -17,6 +17,9 @@ from mattemill.pipeline.models.yolox import YoloxDetector
 LOCALISER = DEFAULT_MODEL
 """The saliency network that finds the subject on the full frame, whichever one cuts it."""
 
+MATTING = "mattenet"
+"""The network that refines the edge band when `refine` is 'network'."""
+
 _DETECTOR_CARDS = {"yolox": "yolox_nano", "nanodet": "nanodet_m"}
 
 
@@ -30,6 +33,12 @@ def load_saliency(name: str, device: str, threads: int = 1) -> SaliencyNetwork:
         raise ConfigError(f"model = {name!r} is a {card.task} network and makes no mask; take u2netp, u2net or isnet")
     engine = OnnxRuntimeEngine(model_path(name), device, threads, outputs=card.output.names, name=name)
     return SaliencyNetwork(card, engine)
+
+
+def load_matting(device: str, threads: int = 1) -> OnnxRuntimeEngine:
+    """Our own matting network, as `MattingNetworkRefiner` drives it. Raises ModelError, EngineError, DeviceError."""
+    card = card_of(MATTING)
+    return OnnxRuntimeEngine(model_path(MATTING), device, threads, outputs=card.output.names, name=MATTING)
 
 
 def load_detector(config: JobConfig, device: str, threads: int = 1) -> CocoDetector | None:
@@ -54,6 +63,8 @@ def model_hashes(config: JobConfig) -> dict[str, str]:
     The networks of cards need not be fetched for this; a detector's own file is read.
     """
     hashes = {"detect": card_of(LOCALISER).sha256, "segment": card_of(config.model).sha256}
+    if config.refine == "network":
+        hashes["matte"] = card_of(MATTING).sha256
     if config.detector != "saliency":
         hashes["detect_coco"] = file_sha256(_detector_file(config))
     return hashes

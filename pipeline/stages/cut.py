@@ -39,7 +39,7 @@ class CutStage:
         network = localiser if config.model == LOCALISER else load_saliency(config.model, self.device)
         self._find = make_finder(config, localiser, self.device)
         self._segment = make_segmenter(config, network)
-        self._make_matte = MatteMaker(config, refine)
+        self._make_matte = MatteMaker(config, refine, self.device)
         self._new_steps = new_steps
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from mattemill.kernels.paste import paste_masks
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.devices import resolve_device
 from mattemill.pipeline.errors import ConfigError, ImageError
 from mattemill.pipeline.finishing import Finisher
 from mattemill.pipeline.images.decode import decode
@@ -21,19 +22,20 @@ from mattemill.pipeline.quality import confidence, mask_figures
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
 from mattemill.pipeline.stages.messages import CropMask, Cut, Detection
-from mattemill.pipeline.stages.refine import REFINERS, Refiner
+from mattemill.pipeline.stages.refine import Refiner, make_refiner
 from mattemill.pipeline.stages.stage import Done, StageResult
 
 
 class MatteMaker:
     """Pastes the soft masks, refines them in the unknown band, and gives out matte, cut-out or composite.
 
-    refine: instead of the one that the config names. Raises ConfigError when the background cannot be read.
+    refine: instead of the one that the config names. device: of a network that refines. Raises ConfigError when the
+    background cannot be read, ModelError, EngineError, DeviceError.
     """
 
-    def __init__(self, config: JobConfig, refine: Refiner | None = None) -> None:
+    def __init__(self, config: JobConfig, refine: Refiner | None = None, device: str = "cpu") -> None:
         self._threshold = config.confidence_threshold
-        self._refine = refine if refine is not None else REFINERS[config.refine]()
+        self._refine = refine if refine is not None else make_refiner(config, device)
         self._finish = Finisher(config, load_background(config) if config.output == "composite" else None)
 
     def __call__(self, image: Rgb, detection: Detection, masks: Sequence[CropMask]) -> tuple[Cut, dict[str, float]]:
@@ -61,14 +63,14 @@ class MatteMaker:
 
 
 class MatteStage:
-    """(Photo, Detection, list[CropMask]) -> Cut; see `Stage`. Runs on the CPU, whatever the networks run on."""
+    """(Photo, Detection, list[CropMask]) -> Cut; see `Stage`. On the CPU unless a network refines."""
 
     name = "matte"
 
     def __init__(self, config: JobConfig) -> None:
         cv2.setNumThreads(1)
-        self.device = "cpu"
-        self._make_matte = MatteMaker(config)
+        self.device = resolve_device(config.device) if config.refine == "network" else "cpu"
+        self._make_matte = MatteMaker(config, device=self.device)
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         return run_each(self.name, self.device, items, self._one)

@@ -1,4 +1,4 @@
-"""Refinement of a soft mask in the band where it is unsure. A matting network will be another `Refiner`."""
+"""Refinement of a soft mask in the band where it is unsure: by the matting network, the guided filter, or not at all."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from mattemill.kernels.guided_filter import guided_filter
 from mattemill.kernels.trimap import FOREGROUND, UNKNOWN, trimap
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.matting.network_refiner import MattingNetworkRefiner
+from mattemill.pipeline.models.load import load_matting
 from mattemill.pipeline.photo import Alpha, Rgb
 
 Trimap = npt.NDArray[np.uint8]
@@ -81,8 +84,27 @@ class NoRefiner:
         return np.asarray(np.where(bands == UNKNOWN, soft, bands == FOREGROUND), np.float32)
 
 
-REFINERS: dict[str, type[Refiner]] = {"guided": GuidedRefiner, "none": NoRefiner}
-"""By the value of the setting `refine`."""
+class NetworkRefiner:
+    """Our own matting network inside the band of the trimap; see `MattingNetworkRefiner`.
+
+    device: 'cpu' or 'cuda:N'. passes: 1 or 2. Raises ModelError, EngineError, DeviceError.
+    """
+
+    def __init__(self, device: str = "cpu", passes: int = 2) -> None:
+        self._network = MattingNetworkRefiner(load_matting(device), passes)
+
+    def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
+        return self._network(image, soft, automatic_trimap(soft) if bands is None else bands)
+
+
+def make_refiner(config: JobConfig, device: str = "cpu") -> Refiner:
+    """The refiner that the config names. Raises ModelError, EngineError, DeviceError."""
+    match config.refine:
+        case "network":
+            return NetworkRefiner(device, config.matting_passes)
+        case "guided":
+            return GuidedRefiner()
+    return NoRefiner()
 
 
 def _rectangle(mask: npt.NDArray[np.bool_]) -> tuple[int, int, int, int] | None:

@@ -33,18 +33,19 @@ class MattingNetwork(nn.Module):
     widths: channels at 1/4, 1/8, 1/16 and 1/32 of the size.
     """
 
-    def __init__(self, widths: tuple[int, int, int, int] = (32, 64, 128, 256), head: int = 16) -> None:
+    def __init__(self, widths: tuple[int, int, int, int] = (24, 48, 96, 256), head: int = 8) -> None:
         super().__init__()
         quarter, eighth, sixteenth, least = widths
         self.stem = nn.Conv2d(CHANNELS, quarter, 4, stride=4)
         self.stem_guess = nn.Conv2d(12, quarter, 1)
         self.stem_line = nn.Conv2d(3, quarter, 2, stride=2)
-        self.at_quarter = nn.Sequential(_Block(quarter), _Block(quarter))
+        self.at_quarter = _Block(quarter)
         self.to_eighth = nn.Conv2d(quarter, eighth, 2, stride=2)
-        self.at_eighth = nn.Sequential(_Block(eighth), _Block(eighth))
+        self.at_eighth = _Block(eighth)
         self.to_sixteenth = nn.Conv2d(eighth, sixteenth, 2, stride=2)
-        self.at_sixteenth = nn.Sequential(_Block(sixteenth), _Block(sixteenth))
+        self.at_sixteenth = _Block(sixteenth)
         self.to_least = nn.Conv2d(sixteenth, least, 2, stride=2)
+        # Most of the parameters are here, where a pixel is a thousand of the photograph's and costs next to nothing.
         self.at_least = nn.Sequential(_Block(least), _Block(least), _Block(least))
         self.up_sixteenth = _Up(least, sixteenth)
         self.up_eighth = _Up(sixteenth, eighth)
@@ -52,8 +53,6 @@ class MattingNetwork(nn.Module):
         self.to_half = nn.Sequential(nn.Conv2d(quarter, 4 * head, 1), nn.PixelShuffle(2))
         self.head = nn.Sequential(
             nn.Conv2d(head + CHANNELS + 3, head, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(head, head, 3, padding=1),
             nn.ReLU(inplace=True),
             nn.Conv2d(head, 6, 3, padding=1),
         )

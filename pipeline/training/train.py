@@ -118,7 +118,7 @@ def train(
     torch.manual_seed(options.seed)
     device = torch.device(options.device)
     folder.mkdir(parents=True, exist_ok=True)
-    network = MattingNetwork().to(device)
+    network = MattingNetwork().to(device, memory_format=torch.channels_last)
     average = MattingNetwork().to(device)
     average.load_state_dict(network.state_dict())
     optimiser = torch.optim.AdamW(network.parameters(), lr=options.rate, weight_decay=1e-4, betas=(0.9, 0.99))
@@ -138,6 +138,7 @@ def train(
             group["lr"] = options.rate_at(step)
         given, alpha, front, back = (_unit(part.to(device)) for part in batch)
         network.train()
+        given = given.contiguous(memory_format=torch.channels_last)
         losses = matting_losses(network(given), alpha, _unknown(given), front, back)
         total = losses.total
         optimiser.zero_grad(set_to_none=True)

@@ -86,10 +86,19 @@ def test_tiles_are_bounded_and_of_sizes_that_the_network_takes() -> None:
 def test_a_large_photograph_is_shown_smaller_and_drawn_at_full_size() -> None:
     engine = Lines(red=1.0)
     soft, bands, image = disc(2000, 4000)
-    found = MattingNetworkRefiner(engine)(image, soft, bands)
+    found = MattingNetworkRefiner(engine, passes=1)(image, soft, bands)
     assert np.allclose(found[bands == 128], image[..., 0][bands == 128] / 255, atol=1e-5)
     seen = sum(shape[2] * shape[3] for shape in engine.shapes)
-    assert seen < 2000 * 4000 / 9
+    assert seen < 2000 * 4000 / 36
+
+
+def test_the_second_pass_sees_the_whole_photograph_and_starts_from_the_first_result() -> None:
+    engine = Lines(offset=0.1, prior=0.5)
+    soft, bands, image = disc(300, 300)
+    found = MattingNetworkRefiner(engine)(image, soft, bands)
+    once = 0.1 + 0.5 * soft
+    assert np.allclose(found[bands == 128], (0.1 + 0.5 * once)[bands == 128], atol=1e-5)
+    assert max(shape[2] for shape in engine.shapes) > max(engine.shapes[0][2:])
 
 
 def test_a_cell_of_a_reduced_trimap_is_known_only_where_all_of_it_is() -> None:
@@ -98,6 +107,6 @@ def test_a_cell_of_a_reduced_trimap_is_known_only_where_all_of_it_is() -> None:
     bands[:, 1001:1004] = 128
     bands[:, 1004:] = 255
     MattingNetworkRefiner(engine)(np.zeros((64, 3200, 3), np.uint8), np.zeros(bands.shape, np.float32), bands)
-    known = engine.inputs[0][0, 3:5].sum(0)
+    known = engine.inputs[-1][0, 3:5].sum(0)
     assert set(np.unique(known)) == {0.0, 1.0}
     assert ((1 - known).sum(1)[10:20] == 2).all()  # three unknown columns from an odd one on touch two cells of two
