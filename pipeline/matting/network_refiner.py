@@ -85,9 +85,7 @@ class MattingNetworkRefiner:
         return apply_colour_lines(lines, photo, prior)[inside]
 
 
-def _network_input(
-    photo: Rgb, prior: Alpha, known: npt.NDArray[np.uint8], step: int
-) -> npt.NDArray[np.float32]:
+def _network_input(photo: Rgb, prior: Alpha, known: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.float32]:
     """float32 (1, 6, h, w): colours, known foreground, known background, prior, all in 0..1, at 1/step of the size."""
     height, width = prior.shape
     size = (width // step, height // step)

@@ -31,9 +31,7 @@ class Losses:
         return self.alpha + 0.5 * self.composition + 0.5 * self.laplacian + 0.5 * self.gradient
 
 
-def matting_losses(
-    predicted: Tensor, alpha: Tensor, unknown: Tensor, front: Tensor, back: Tensor
-) -> Losses:
+def matting_losses(predicted: Tensor, alpha: Tensor, unknown: Tensor, front: Tensor, back: Tensor) -> Losses:
     """All losses of a batch.
 
     predicted: float32 (N, 1, H, W), unclipped. alpha: the truth, (N, 1, H, W) in 0..1. unknown: (N, 1, H, W), 1 where

@@ -82,9 +82,7 @@ class MattingNetwork(nn.Module):
         line_half = (slope_half * half[:, 0:3]).sum(1, keepdim=True) + offset_half
         line_half = line_half.clamp(-0.5, 1.5)
         guess = torch.cat([front, back, clarity, quarter[:, 0:5]], 1)
-        features = (
-            self.stem(given) + self.stem_guess(guess) + self.stem_line(torch.cat([line_half, half[:, 3:5]], 1))
-        )
+        features = self.stem(given) + self.stem_guess(guess) + self.stem_line(torch.cat([line_half, half[:, 3:5]], 1))
         at_quarter = self.at_quarter(features)
         at_eighth = self.at_eighth(self.to_eighth(at_quarter))
         at_sixteenth = self.at_sixteenth(self.to_sixteenth(at_eighth))
@@ -92,7 +90,9 @@ class MattingNetwork(nn.Module):
         features = self.up_sixteenth(least, at_sixteenth)
         features = self.up_eighth(features, at_eighth)
         features = self.up_quarter(features, at_quarter)
-        lines = self.head(torch.cat([self.to_half(features), half, line_half, clarity_half, line_half - half[:, 5:6]], 1))
+        lines = self.head(
+            torch.cat([self.to_half(features), half, line_half, clarity_half, line_half - half[:, 5:6]], 1)
+        )
         share, trust = lines[:, 4:5], lines[:, 5:6]
         slopes = lines[:, 0:3] + share * slope_half
         offsets = lines[:, 3:4] + share * offset_half
@@ -121,9 +121,7 @@ def spread_colours(given: Tensor) -> tuple[Tensor, Tensor]:
     mean = 0.5 * (whole[:, 0:3] + whole[:, 4:7]) + 1e-4
     weight = 0.5 * (whole[:, 3:4] + whole[:, 7:8]) + 2e-4
     anywhere = mean / weight
-    colours = [
-        (whole[:, at : at + 3] + 1e-3 * anywhere) / (whole[:, at + 3 : at + 4] + 1e-3) for at in (0, 4)
-    ]
+    colours = [(whole[:, at : at + 3] + 1e-3 * anywhere) / (whole[:, at + 3 : at + 4] + 1e-3) for at in (0, 4)]
     spread = [colour.expand(-1, -1, levels[-1].shape[2], levels[-1].shape[3]) for colour in colours]
     for number, level in enumerate(reversed(levels)):
         near = functional.avg_pool2d(level, 3, stride=1, padding=1)

@@ -44,8 +44,8 @@ class Training:
     seed: int = 1
     steps: int = 20_000
     batch: int = 16
-    size: int = 256
-    rate: float = 1e-3
+    size: int = 192
+    rate: float = 1.5e-3
     warmup: int = 200
     decay: float = 0.3
     check_every: int = 250

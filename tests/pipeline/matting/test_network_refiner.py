@@ -69,7 +69,9 @@ def test_colours_are_read_at_their_own_place() -> None:
 def test_a_trimap_without_a_band_never_calls_the_network() -> None:
     engine = Lines()
     bands = np.full((50, 60), 255, np.uint8)
-    assert (MattingNetworkRefiner(engine)(np.zeros((50, 60, 3), np.uint8), np.ones((50, 60), np.float32), bands) == 1).all()
+    assert (
+        MattingNetworkRefiner(engine)(np.zeros((50, 60, 3), np.uint8), np.ones((50, 60), np.float32), bands) == 1
+    ).all()
     assert engine.shapes == []
 
 
