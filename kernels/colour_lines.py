@@ -16,8 +16,8 @@ def apply_colour_lines(
 ) -> npt.NDArray[np.float32]:
     """alpha = lines[0:3] . colour / 255 + lines[3] + lines[4] * prior, clipped to 0..1; float32 (H, W).
 
-    lines: float32 (5, h, w), enlarged to the photograph's size bilinearly. image: uint8 (H, W, 3). prior: float32 (H, W)
-    in 0..1.
+    lines: float32 (5, h, w), enlarged to the photograph's size bilinearly. image: uint8 (H, W, 3).
+    prior: float32 (H, W) in 0..1.
     """
     height, width = prior.shape
     size = (width, height)

@@ -26,11 +26,11 @@ _LONG_SIDE = 1600  # px up to which the network sees the photograph as it is; th
 class MattingNetworkRefiner:
     """Alpha in a trimap's unknown band by the matting network; outside it the trimap's 0 and 1.
 
-    passes: 1 shows the network the photograph at half its size; 2 shows it whole after that, with the first result as the
-    prior. What the network predicts, functions of the colour, is applied at full size all the same, so that one pass
-    loses little and costs a quarter of the second. A photograph longer than 1,600 px is shown at a half, a third ... of
-    that: the band of a soft mask grows with the photograph. Memory beyond the arguments and the result is a byte a pixel
-    and that of one tile.
+    passes: 1 shows the network the photograph at half its size; 2 shows it whole after that, with the first result as
+    the prior. What the network predicts, functions of the colour, is applied at full size all the same, so that one
+    pass loses little and costs a quarter of the second. A photograph longer than 1,600 px is shown at a half, a third
+    ... of that: the band of a soft mask grows with the photograph. Memory beyond the arguments and the result is a few
+    bytes a pixel and that of one tile.
     """
 
     def __init__(self, engine: Engine, passes: int = 2) -> None:

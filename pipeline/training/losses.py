@@ -56,7 +56,7 @@ def _charbonnier(difference: Tensor, weight: Tensor) -> Tensor:
 
 
 def _laplacian(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute difference of the levels of two pyramids, coarser ones weighing more, by the area of their cells."""
+    """Mean absolute difference of the levels of two pyramids, coarser ones weighing more (by their cells' area)."""
     total = a.new_zeros(())
     difference = a - b  # the pyramid is linear, so one of the difference will do
     for level in range(_LEVELS):

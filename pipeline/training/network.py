@@ -57,7 +57,8 @@ class MattingNetwork(nn.Module):
             nn.Conv2d(head, 6, 3, padding=1),
         )
         last = self.head[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         # At first: half the line of the two colours, half the prior, and nothing else.
         nn.init.zeros_(last.weight)
         with torch.no_grad():
@@ -90,9 +91,8 @@ class MattingNetwork(nn.Module):
         features = self.up_sixteenth(least, at_sixteenth)
         features = self.up_eighth(features, at_eighth)
         features = self.up_quarter(features, at_quarter)
-        lines = self.head(
-            torch.cat([self.to_half(features), half, line_half, clarity_half, line_half - half[:, 5:6]], 1)
-        )
+        apart = line_half - half[:, 5:6]
+        lines = self.head(torch.cat([self.to_half(features), half, line_half, clarity_half, apart], 1))
         share, trust = lines[:, 4:5], lines[:, 5:6]
         slopes = lines[:, 0:3] + share * slope_half
         offsets = lines[:, 3:4] + share * offset_half
