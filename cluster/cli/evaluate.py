@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mattemill.pipeline.evaluation.gate import Bound, Breach
 
 _PICTURES = 12
+_ROOM_FOR_ALL = 200  # columns of the terminal; with fewer, only the figures that matter most
 _TELL_EVERY = 0.1  # of the photographs of a recipe, where stderr is no terminal
 
 
@@ -93,11 +94,11 @@ def run(args: argparse.Namespace) -> int:
     for contestant in parts:
         fetch_needed(contestant.config.model)
     jobs = usable_cores(args.jobs or 0)
-    load = os.getloadavg()[0]
+    start = {"commit": _commit(), "load_before": round(os.getloadavg()[0], 2)}
     with _progress(args, len(parts)) as on_done:
         found = evaluate(sets, parts, jobs=jobs, asked=wanted, panels=args.report is not None, on_done=on_done)
     if args.save is not None or args.json:
-        content = {**_provenance(args, jobs, load), **found.to_json()}
+        content = {**_provenance(args, jobs), **start, **found.to_json()}
         if args.save is not None:
             _write(args.save, json.dumps({**content, "photographs": found.photographs_json()}, indent=1) + "\n")
         if args.json:
@@ -133,11 +134,13 @@ def _print_tables(found: Evaluation) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mattemill.pipeline.evaluation.columns import columns_of
-    from mattemill.pipeline.evaluation.summary import ALL
+    from mattemill.pipeline.evaluation.columns import columns_of, repairs_of
+    from mattemill.pipeline.evaluation.summary import ALL, RIGHT_MASK
 
     console = Console(width=None if sys.stdout.isatty() else 240)
     columns = columns_of(figures for each in found.summaries for figures in each.groups.values())
+    if console.width < _ROOM_FOR_ALL:
+        columns = tuple(column for column in columns if column.brief)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("set")
     table.add_column("recipe")
@@ -154,6 +157,15 @@ def _print_tables(found: Evaluation) -> None:
     apart = [name for name in sets if name not in found.counted]
     if apart:
         console.print(f"not in all: {', '.join(apart)} (its truth is the main instance; --sets {apart[0]} counts it)")
+    for summary in found.summaries:
+        for group, figures in summary.groups.items():
+            for repair in repairs_of(figures):
+                over = "over" if repair.kind == "right" else "up to"
+                console.print(
+                    f"{summary.recipe}, {group}, masks with an IoU {over} {RIGHT_MASK:g}: SAD {repair.mask_sad:.2f} -> "
+                    f"{repair.sad:.2f} ({repair.change:+.1%}, n = {repair.n})",
+                    highlight=False,
+                )
     for summary in found.summaries:
         trust = summary.trust
         if trust is not None and trust.auc is not None:
@@ -210,16 +222,14 @@ def _progress(args: argparse.Namespace, recipes: int) -> Iterator[OnDone | None]
         yield show
 
 
-def _provenance(args: argparse.Namespace, jobs: int, load: float) -> dict[str, Any]:
-    """What was run where. load: of the machine before it began; what others took is in every time."""
+def _provenance(args: argparse.Namespace, jobs: int) -> dict[str, Any]:
+    """What was run. The load is the machine's: what others took is in every time."""
     return {
         "command": _command(args),
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "commit": _commit(),
         "dataset": args.dataset.resolve().name,
         "limit": args.limit,
         "jobs": jobs,
-        "load_before": round(load, 2),
         "load_after": round(os.getloadavg()[0], 2),
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.devices import resolve_device
 from mattemill.pipeline.errors import UsageError
 from mattemill.pipeline.evaluation.closed_form import ClosedFormRefiner
 from mattemill.pipeline.evaluation.needs import needed
@@ -50,7 +51,9 @@ class Contestant:
 
     def refiner(self) -> Refiner:
         """What finds alpha in the band. Raises UsageError when closed-form matting is not installed."""
-        return ClosedFormRefiner() if self.closed_form else make_refiner(self.config)
+        return (
+            ClosedFormRefiner() if self.closed_form else make_refiner(self.config, resolve_device(self.config.device))
+        )
 
 
 def contestants(
@@ -73,8 +76,7 @@ def contestants(
                 name = refine if len(recipes) <= 1 and len(refines) > 1 else f"{recipe.name}+{refine}"
                 if refine == CLOSED_FORM:
                     needed("pymatting", f"--refine {CLOSED_FORM}")
-                else:
-                    over["refine"] = refine
+                over["refine"] = "none" if refine == CLOSED_FORM else refine
             config = recipe.config(over)
             strict = replace(config, **_MEASURED)
             found.append(Contestant(name, strict, config.confidence_threshold, refine == CLOSED_FORM, trimap))
