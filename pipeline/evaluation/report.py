@@ -142,8 +142,8 @@ def _repair_section(found: Evaluation) -> str:
     return (
         "<h3>What refinement does to the mask</h3>"
         '<p class="note">Mean SAD in thousands of the soft mask and of the matte made from it, where the truth is an '
-        "alpha: of masks that are right, whose edges are all that is left to do, and of the others, where refinement "
-        "cannot help and must not harm.</p>"
+        "alpha: of masks that are right, whose edges are all that is left to do, and of the others, which the "
+        "pipeline's own trimap seldom saves and must not harm.</p>"
         '<div class="scroll"><table><tr><th class="text">set</th><th class="text">recipe</th>'
         '<th class="text">masks</th>'
         f"<th>n</th><th>SAD of the mask</th><th>SAD of the matte</th><th>change</th></tr>{''.join(lines)}</table></div>"
