@@ -97,7 +97,7 @@ def add_cutting(parser: argparse.ArgumentParser) -> None:
     how.add_argument("--model", metavar="NAME", help="network by its card, see `mattemill models list` (u2netp)")
     how.add_argument("--detector", choices=("saliency", "yolox", "nanodet"), help="what finds the boxes (saliency)")
     how.add_argument("--detector-model", metavar="FILE", help="ONNX file of a COCO detector")
-    how.add_argument("--refine", choices=("network", "guided", "none"), help="refinement of the edge band (guided)")
+    how.add_argument("--refine", choices=("network", "guided", "none"), help="refinement of the edge band (network)")
     how.add_argument("--device", choices=("auto", "cpu", "cuda"), help="a named device is had or is an error (auto)")
     _add_finishing(parser)
 

@@ -37,21 +37,31 @@ class MattingNetworkRefiner:
         self._engine = engine
         self._steps = (2, 1)[:passes]
 
-    def __call__(self, image: Rgb, soft: Alpha, bands: npt.NDArray[np.uint8]) -> Alpha:
+    def __call__(
+        self,
+        image: Rgb,
+        soft: Alpha,
+        bands: npt.NDArray[np.uint8],
+        where: npt.NDArray[np.bool_] | None = None,
+    ) -> Alpha:
         """A matte, float32 (H, W) in 0..1. image: uint8 (H, W, 3). soft: float32 (H, W). bands: uint8 (H, W), trimap.
 
+        where: bool (H, W), the unknown pixels that are asked for, None = all; the others keep the soft mask.
         Raises EngineError.
         """
         reduced = math.ceil(max(soft.shape) / _LONG_SIDE)
-        unknown = bands == UNKNOWN
+        wanted = bands == UNKNOWN
+        if where is not None:
+            wanted &= where
+        matte = np.asarray(np.where(bands == UNKNOWN, soft, bands == FOREGROUND), np.float32)
         for step in self._steps:
-            soft = self._pass(image, soft, bands, unknown, step * reduced)
-        return soft
+            matte = self._pass(image, matte, bands, wanted, step * reduced)
+        return matte
 
     def _pass(
         self, image: Rgb, soft: Alpha, bands: npt.NDArray[np.uint8], unknown: npt.NDArray[np.bool_], step: int
     ) -> Alpha:
-        matte: Alpha = np.asarray(bands == FOREGROUND, np.float32)
+        matte = soft.copy()
         blend = _BLEND * step
         # What earlier tiles have written, by weight; only where tiles pass into each other is it more than one.
         written = np.zeros(soft.shape, np.uint8)

@@ -12,6 +12,7 @@ from mattemill.pipeline.models.card import (
     ModelCard,
     NpmChunks,
     OutputContract,
+    Shipped,
     WheelMember,
 )
 
@@ -105,6 +106,31 @@ _ALL = (
             "have it cleared before commercial use.",
             "About 8 times the work of u2netp (1024 px).",
         ),
+    ),
+    ModelCard(
+        name="mattenet",
+        family="mattenet",
+        task="matting",
+        sha256="3c9bd8cac970e3ab7f190f71f1e5b4d6dcf7e6febdf1b62a3a7bbec4a28dfd56",
+        size_bytes=2_384_395,
+        weights_licence="Apache-2.0",
+        code_licence="Apache-2.0",
+        origin="mattemill's own, trained on generated photographs (`mattemill train matting`)",
+        source=Shipped(file="mattenet.onnx"),
+        input=InputContract(
+            name="given",
+            size=(32, 32),
+            fit="tiles",
+            divisor=255.0,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
+            resample="area",
+        ),
+        output=OutputContract(
+            names=("lines",),
+            meaning="float32 (n, 5, h / 2, w / 2): slopes of red, green and blue, offset, weight of the prior",
+        ),
+        notes=("Refines the edge band of a mask; comes with the package.",),
     ),
     ModelCard(
         name="yolox_nano",

@@ -18,6 +18,9 @@ from mattemill.pipeline.photo import Alpha, Rgb
 Trimap = npt.NDArray[np.uint8]
 
 _BAND = 0.01  # radius of the band and of the filter, of the photograph's long side
+_NETWORK_BAND, _NETWORK_SURE = 0.006, (0.1, 0.9)  # of the network: radius as above; where the mask counts as sure
+_AROUND = 0.012  # radius, as above, in which unsure pixels are counted
+_LEAST_UNSURE, _MOST_UNSURE = 0.3, 0.6  # their share at which the network begins to count, and at which it is alone
 _EPS = 1e-4  # variance of the colours in 0..1 below which the photograph counts as flat
 _SUBSAMPLE = 4  # of the coefficients: a quarter of the radius or less costs little accuracy
 _SURE = 0.05  # the filter leaves a haze of this order on flat ground: from here on alpha counts as 0, or as 1
@@ -85,16 +88,46 @@ class NoRefiner:
 
 
 class NetworkRefiner:
-    """Our own matting network inside the band of the trimap; see `MattingNetworkRefiner`.
+    """Our own matting network where the mask itself is soft (hair, fur, mesh, blur); the guided filter at sharp edges.
+
+    A trimap from outside is the network's alone: see `MattingNetworkRefiner`. Of a mask, the two are mixed by the share
+    of unsure pixels around each pixel: at an edge that the mask knows well there is nothing to invent, and a network
+    that was trained on generated photographs invents. Soft mask -> SAD in thousands on the 27 photographs of three
+    matting sets (masks of two looks of u2netp), of the 18 masks with an IoU over .93, and of the others; Grad of the 18:
+    mask 14.0, 120.9, 13.6; guided filter 12.7, 118.8, 9.8; network alone with the filter's band 17.8, 115.7, 17.1, with a
+    band of 0.6 % 15.4, 114.4, 15.9; mixed 11.2, 113.6, 10.9.
 
     device: 'cpu' or 'cuda:N'. passes: 1 or 2. Raises ModelError, EngineError, DeviceError.
     """
 
     def __init__(self, device: str = "cpu", passes: int = 2) -> None:
         self._network = MattingNetworkRefiner(load_matting(device), passes)
+        self._guided = GuidedRefiner()
 
     def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
-        return self._network(image, soft, automatic_trimap(soft) if bands is None else bands)
+        if bands is not None:
+            return self._network(image, soft, bands)
+        long_side = max(soft.shape)
+        sharp = self._guided(image, soft)
+        share = _unsure_around(soft, max(2, round(_AROUND * long_side)))
+        share -= np.float32(_LEAST_UNSURE)
+        share *= np.float32(1 / (_MOST_UNSURE - _LEAST_UNSURE))
+        np.clip(share, 0.0, 1.0, out=share)
+        narrow = trimap(soft, max(1, round(_NETWORK_BAND * long_side)), *_NETWORK_SURE)
+        wanted = share > 0
+        if not wanted.any():
+            return sharp
+        fine = self._network(image, soft, narrow, wanted)
+        fine -= sharp
+        fine *= share
+        sharp += fine
+        return sharp
+
+
+def _unsure_around(soft: Alpha, radius: int) -> Alpha:
+    """Share of unsure pixels in the square of `radius` around each pixel; float32 (H, W) in 0..1."""
+    unsure = np.asarray((soft > 0.05) & (soft < 0.95), np.float32)
+    return np.asarray(cv2.blur(unsure, (2 * radius + 1, 2 * radius + 1)), np.float32)
 
 
 def make_refiner(config: JobConfig, device: str = "cpu") -> Refiner:

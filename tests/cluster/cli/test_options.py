@@ -29,7 +29,7 @@ OTHER = {
     "ray_address": "auto",
     "crop_margin": 0.2,
     "subject_threshold": 0.4,
-    "matting_passes": 1,
+    "matting_passes": 2,
     "confidence_threshold": 0.2,
     "shadow": "drop",
     "match_colour": 0.5,
