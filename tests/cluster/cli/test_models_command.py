@@ -66,7 +66,7 @@ def test_a_damaged_network_fails_verification(
     (empty_cache / default_model.name).write_bytes(default_model.read_bytes()[:-1])
     assert here("models", "verify", "--json") == 1
     result = json.loads(capsys.readouterr().out)
-    assert [(entry["name"], entry["ok"]) for entry in result] == [("u2netp", False)]
+    assert [(entry["name"], entry["ok"]) for entry in result] == [("u2netp", False), ("mattenet", True)]
 
 
 def test_a_network_that_is_not_fetched_fails_verification_by_name(

@@ -11,6 +11,7 @@ from PIL import Image
 
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import EngineError, ModelError
+from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.models.coco_boxes import keep_best
 from mattemill.pipeline.models.load import load_detector, model_hashes
 from mattemill.pipeline.models.nanodet import decode_nanodet
@@ -89,4 +90,9 @@ def test_the_fingerprint_follows_the_detectors_own_file(tmp_path: Path) -> None:
     after = model_hashes(config)
     assert before["detect_coco"] != after["detect_coco"]
     assert config.fingerprint(before) != config.fingerprint(after)
-    assert set(model_hashes(JobConfig())) == {"detect", "segment"}
+    assert "detect_coco" not in model_hashes(JobConfig())
+
+
+def test_the_fingerprint_follows_the_matting_network_where_it_refines() -> None:
+    assert model_hashes(JobConfig(refine="network"))["matte"] == card_of("mattenet").sha256
+    assert "matte" not in model_hashes(JobConfig(refine="guided"))
