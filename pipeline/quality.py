@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from mattemill.kernels.contour_figures import contour_figures
+from mattemill.pipeline.photo import Alpha, Rgb
 from mattemill.pipeline.stages.messages import CropMask
 
 _LOW, _HIGH = 0.05, 0.95
-
-# Logistic regression of "IoU of at least .85" on soft_of_subject; see `confidence`.
 _OFFSET, _SLOPE = 3.0, -11.1
+_SMALL = 320  # pixels, long side: as fine as the networks see
 
 
 def softness(mask: npt.NDArray[np.uint8]) -> float:
@@ -44,6 +46,40 @@ def mask_figures(masks: Sequence[CropMask], shape: tuple[int, int]) -> dict[str,
         "soft_share": min(1.0, soft / frame),
         "subject_area": min(1.0, area / frame),
     }
+
+
+def picture_figures(image: Rgb, soft: Alpha) -> dict[str, float]:
+    """Figures of how a soft mask lies in its photograph; 3-6 ms for 2 MP.
+
+    image: uint8 (H, W, 3). soft: float32 (H, W) in 0..1. Beside those of `contour_figures`:
+    border_contact: share of the frame's outermost pixels that the subject covers. cut_off: the same of the side of the
+    frame that it covers most. mask_area: share of the frame at or above 0.5.
+    """
+    height, width = soft.shape
+    scale = min(1.0, _SMALL / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = np.asarray(cv2.resize(soft, size, interpolation=cv2.INTER_AREA), np.float32)
+    inside = small >= 0.5
+    sides = [side.mean() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1])]
+    edge = np.concatenate([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]])
+    return contour_figures(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), small) | {
+        "border_contact": float(edge.mean()),
+        "cut_off": float(max(sides)),
+        "mask_area": float(inside.mean()),
+    }
+
+
+def evidence_figures(masks: Sequence[CropMask]) -> dict[str, float]:
+    """What the looks behind the masks said of each other, the worst of several masks; empty when none says anything.
+
+    See `looks.Consensus`; `rival` is the rank of the second part over the first's, `dropped` the share that went.
+    """
+    figures: dict[str, float] = {}
+    for one in masks:
+        for name, value in one.evidence.items():
+            worse = min if name == "agreement" else max
+            figures[name] = worse(figures[name], value) if name in figures else value
+    return figures
 
 
 def _counts(mask: npt.NDArray[np.uint8]) -> tuple[int, int]:

@@ -35,6 +35,16 @@ def load_saliency(name: str, device: str, threads: int = 1) -> SaliencyNetwork:
     return SaliencyNetwork(card, engine)
 
 
+def load_second(config: JobConfig, loaded: SaliencyNetwork) -> SaliencyNetwork | None:
+    """The network that is asked where the first ones leave doubt; None when the job has none.
+
+    loaded: the segmenting network, which may be it; the second is loaded where it is. Raises as `load_saliency`.
+    """
+    if config.second_network == "none":
+        return None
+    return loaded if loaded.card.name == config.second_network else load_saliency(config.second_network, loaded.device)
+
+
 def load_matting(device: str, threads: int = 1) -> OnnxRuntimeEngine:
     """Our own matting network, as `MattingNetworkRefiner` drives it. Raises ModelError, EngineError, DeviceError."""
     card = card_of(MATTING)
@@ -57,12 +67,18 @@ def load_detector(config: JobConfig, device: str, threads: int = 1) -> CocoDetec
     return NanodetDetector(card, engine)
 
 
+def saliency_networks(config: JobConfig) -> dict[str, str]:
+    """Names of cards by role, for every network that finds or segments in the job."""
+    names = {"detect": LOCALISER, "segment": config.model}
+    return names | ({"segment_second": config.second_network} if config.second_network != "none" else {})
+
+
 def model_hashes(config: JobConfig) -> dict[str, str]:
     """sha256 by role, for every network that takes part in the job; for its fingerprint.
 
     The networks of cards need not be fetched for this; a detector's own file is read.
     """
-    hashes = {"detect": card_of(LOCALISER).sha256, "segment": card_of(config.model).sha256}
+    hashes = {role: card_of(name).sha256 for role, name in saliency_networks(config).items()}
     if config.refine == "network":
         hashes["matte"] = card_of(MATTING).sha256
     if config.detector != "saliency":

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattemill.kernels.components import components
+from mattemill.kernels.parts import rank_parts
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.devices import resolve_device
 from mattemill.pipeline.images.decode import decode
@@ -24,7 +25,7 @@ from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
 from mattemill.pipeline.stages.messages import Box, Detection
 from mattemill.pipeline.stages.stage import Done, StageResult
 
-_PART_LEVEL = 0.3  # of the normalised map: what belongs to a part; lower than 0.5, as a limb cut off is lost for good
+PART_LEVEL = 0.3  # of the normalised map: what belongs to a part; lower than 0.5, as a limb cut off is lost for good
 _SUBSTANTIAL = 0.05  # share of the mass of all parts: a shoe of a pair has half, a handle a tenth, dust less
 _LEAST_AREA = 1e-3  # share of the frame at or above the raw threshold; under it there is nothing to cut out
 _COCO_HOLDS = 0.6  # share of a part's saliency that a COCO box must hold to be believed
@@ -41,16 +42,25 @@ class Found:
 class SubjectFinder:
     """Saliency on the full frame, its parts as boxes; with a COCO detector, its boxes where saliency agrees.
 
-    subjects: 'main' puts one box around all substantial parts: a catalogue photograph shows one article, and the parts
-    are its own (a cup and its handle, a pair of shoes); 'all' gives each part a box. threshold: 0..1, raw saliency
-    below which nothing counts as a subject.
+    subjects: 'main' puts one box around the parts that are the main subject (a pair of shoes); 'all' gives each
+    substantial part a box. threshold: 0..1, raw saliency below which nothing counts as a subject. main_share: 0..1 of
+    the first part's rank, from which another part belongs to the main subject; see `kernels.parts`.
     """
 
-    def __init__(self, network: SaliencyNetwork, coco: CocoDetector | None, *, subjects: str, threshold: float) -> None:
+    def __init__(
+        self,
+        network: SaliencyNetwork,
+        coco: CocoDetector | None,
+        *,
+        subjects: str,
+        threshold: float,
+        main_share: float = 0.4,
+    ) -> None:
         self._network = network
         self._coco = coco
         self._subjects = subjects
         self._threshold = threshold
+        self._main_share = main_share
 
     def __call__(self, image: Rgb) -> Found:
         """The subjects of uint8 (H, W, 3). Raises RefusedError NO_SUBJECT, EngineError."""
@@ -58,7 +68,7 @@ class SubjectFinder:
         raw_level = self._threshold
         salient = float(np.count_nonzero(_raw(found) >= raw_level)) / found.mask.size
         scores = {"saliency_peak": found.peak, "salient_area": salient}
-        parts = components(found.mask, _PART_LEVEL, _SUBSTANTIAL)
+        parts = components(found.mask, PART_LEVEL, _SUBSTANTIAL)
         if found.peak < self._threshold or salient < _LEAST_AREA or not parts:
             raise RefusedError(
                 Reason.NO_SUBJECT,
@@ -71,11 +81,11 @@ class SubjectFinder:
         ratings = [found.floor + (found.peak - found.floor) * peak for _, _, peak in parts]
         scores["parts"] = float(len(parts))
         if self._subjects == "main":
-            boxes, ratings = [_around(boxes)], [max(ratings)]
+            boxes, ratings = [_main_box(found.mask, self._main_share, image.shape)], [max(ratings)]
         if self._coco is not None:
             boxes, ratings, believed = _with_coco(boxes, ratings, self._coco, image, found)
             scores["coco_boxes_used"] = float(believed)
-        return Found(Detection(tuple(boxes), tuple(ratings), found.mask), scores)
+        return Found(Detection(tuple(boxes), tuple(ratings), found.mask, found.peak, found.floor), scores)
 
 
 class DetectStage:
@@ -99,7 +109,13 @@ class DetectStage:
 def make_finder(config: JobConfig, network: SaliencyNetwork, device: str) -> SubjectFinder:
     """The finder that the job asks for, over a loaded saliency network."""
     coco = load_detector(config, device)
-    return SubjectFinder(network, coco, subjects=config.subjects, threshold=config.subject_threshold)
+    return SubjectFinder(
+        network,
+        coco,
+        subjects=config.subjects,
+        threshold=config.subject_threshold,
+        main_share=config.main_share,
+    )
 
 
 def detection_facts(found: Found) -> Facts:
@@ -117,13 +133,10 @@ def _to_photograph(box: Box, map_shape: tuple[int, ...], shape: tuple[int, ...])
     return (box[0] * across, box[1] * down, box[2] * across, box[3] * down)
 
 
-def _around(boxes: Sequence[Box]) -> Box:
-    return (
-        min(box[0] for box in boxes),
-        min(box[1] for box in boxes),
-        max(box[2] for box in boxes),
-        max(box[3] for box in boxes),
-    )
+def _main_box(mask: npt.NDArray[np.uint8], share: float, shape: tuple[int, ...]) -> Box:
+    """Around the parts that are the main subject, in pixels of the photograph."""
+    parts = rank_parts(mask, PART_LEVEL)
+    return _to_photograph(parts.box(parts.main(share)), mask.shape, shape)
 
 
 def _with_coco(

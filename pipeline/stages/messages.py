@@ -18,11 +18,14 @@ class Detection:
 
     boxes: tight, in pixels as shown. scores: 0..1, one a box.
     saliency: uint8 (h, w) full-frame soft map at the network's resolution, or None when the detector has none.
+    peak, floor: 0..1, the raw values that 255 and 0 of it stand for.
     """
 
     boxes: tuple[Box, ...]
     scores: tuple[float, ...]
     saliency: npt.NDArray[np.uint8] | None = None
+    peak: float = 1.0
+    floor: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,12 @@ class CropMask:
 
     window: integer (x0, y0, x1, y1) of the crop in pixels as shown, inside the photograph.
     mask: uint8 (h, w) at the network's resolution, 0..255; to be resized to the window.
+    evidence: what the looks behind it said of each other, for the score.
     """
 
     window: tuple[int, int, int, int]
     mask: npt.NDArray[np.uint8]
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
