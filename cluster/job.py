@@ -23,7 +23,7 @@ from mattemill.pipeline.ledger.ledger import Ledger
 from mattemill.pipeline.ledger.resume import RetrySelection
 from mattemill.pipeline.models.cache import is_fetched, model_path
 from mattemill.pipeline.models.cards import card_of
-from mattemill.pipeline.models.load import LOCALISER
+from mattemill.pipeline.models.load import saliency_networks
 from mattemill.pipeline.output_key import output_key
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.sources.open import open_source
@@ -78,7 +78,7 @@ def prepare(source: str, sink: str, config: JobConfig, stages: str = DEFAULT_STA
     opened = open_source(source, config, exclude=where)
     hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
     if stages == DEFAULT_STAGES:
-        for name in {LOCALISER, config.model}:
+        for name in set(saliency_networks(config).values()):
             model_path(name)  # here and not in a worker: before Ray is started and anything is written
     device = resolve_device(config.device)
     gpus = find_cuda().devices if device.startswith("cuda") else 0
@@ -217,8 +217,7 @@ def _check_background(config: JobConfig) -> None:
 
 def _model_needs(config: JobConfig) -> tuple[ModelNeed, ...]:
     """The networks that the settings name, and whether their files are here."""
-    names = {"detect": LOCALISER, "segment": config.model}
-    needs = [ModelNeed(role, name, is_fetched(card_of(name))) for role, name in names.items()]
+    needs = [ModelNeed(role, name, is_fetched(card_of(name))) for role, name in saliency_networks(config).items()]
     if config.detector_model is not None:
         there = Path(config.detector_model).expanduser().is_file()
         needs.append(ModelNeed("detect_coco", config.detector_model, there))

@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     recipes = [find_recipe(given) for given in args.recipe or ()]
     parts = contestants(recipes, _names(args.refine, "--refine"), over, args.trimap)
     for contestant in parts:
-        fetch_needed(contestant.config.model)
+        fetch_needed(contestant.config.model, contestant.config.second_network)
     jobs = usable_cores(args.jobs or 0)
     start = {"commit": _commit(), "load_before": round(os.getloadavg()[0], 2)}
     with _progress(args, len(parts)) as on_done:

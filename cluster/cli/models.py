@@ -104,16 +104,19 @@ def verify_models(args: argparse.Namespace) -> int:
     return 0 if all(result["ok"] for result in results) else 1
 
 
-def fetch_needed(model: str) -> None:
+def fetch_needed(model: str, second: str = "none") -> None:
     """See that a job's networks are here: the default one is fetched, saying so; others are for the user to fetch.
 
-    The default network is needed whatever the `model`: it also localises. Raises UsageError for an unknown name,
-    ModelError for one that has to be fetched first.
+    The default network is needed whatever the `model`: it also localises. second: the setting `second_network`; it is
+    fetched, too: whoever asks for it, or for the recipe `best`, has read that it is a download of 165 MB. Raises
+    UsageError for an unknown name, ModelError for one that has to be fetched first.
     """
     if model != DEFAULT_MODEL and not is_fetched(card_of(_known(model))):
         model_path(model)  # its error says how
     if not is_fetched(CARDS[DEFAULT_MODEL]):
         fetch_with_progress(DEFAULT_MODEL, None)
+    if second != "none" and not is_fetched(card_of(_known(second))):
+        fetch_with_progress(second, None)
 
 
 def fetch_with_progress(name: str, from_file: Path | None) -> Path:

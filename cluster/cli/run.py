@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(plan.to_json()) if args.json else plan_text(plan))
         return 0
 
-    fetch_needed(config.model)
+    fetch_needed(config.model, config.second_network)
     summary = _run_job(args, config, retry)
     if args.json:
         print(json.dumps(summary.to_json()))

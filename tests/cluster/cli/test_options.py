@@ -28,6 +28,8 @@ OTHER = {
     "s3_client": "obstore",
     "ray_address": "auto",
     "crop_margin": 0.2,
+    "main_share": 0.6,
+    "second_network": "u2net",
     "subject_threshold": 0.4,
     "matting_passes": 2,
     "confidence_threshold": 0.2,
