@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.errors import ImageError
+from mattemill.pipeline.errors import HintError, ImageError
+from mattemill.pipeline.hints import Hint
 from mattemill.pipeline.images.encode import encode
 from mattemill.pipeline.images.header import check_limits, read_header
 from mattemill.pipeline.outcome import Facts, Failure
@@ -52,17 +53,22 @@ class Cutter:
         self._config = config if config is not None else JobConfig()
         self._stage = CutStage(self._config)
 
-    def cut(self, data: bytes) -> Cutting:
+    def cut(self, data: bytes, hint: Hint | None = None) -> Cutting:
         """Cut an encoded photograph (JPEG, PNG, WebP, TIFF, BMP, GIF).
 
-        Raises ImageError with its `Reason`: too large, undecodable, no subject, low confidence and so on.
+        hint: a person's trimap or strokes, of the photograph's size as shown. With one, no photograph ends as
+        no_subject or low_confidence: the person has said what the subject is, and looks at what comes out.
+        Raises ImageError with its `Reason`: too large, undecodable, no subject, low confidence and so on; HintError
+        when the hint has another size.
         """
         header = read_header(data)
         check_limits(header, len(data), self._config.max_pixels, self._config.max_file_bytes)
         width, height = header.shown_size
+        if hint is not None and hint.size != (width, height):
+            raise HintError(f"the hint is {hint.size[0]}x{hint.size[1]} pixels, the photograph is {width}x{height}")
         facts = Facts(width=width, height=height, format=header.format, encoded_bytes=len(data))
         photo = Photo(ImageRef("photo", ""), header, np.frombuffer(data, np.uint8))
-        result = self._stage([(photo,)])[0]
+        result = self._stage([(photo,) if hint is None else (photo, hint)])[0]
         if isinstance(result, Failed):
             raise CutFailedError(result.failure)
         cut: Cut = result.output

@@ -9,12 +9,14 @@ import cv2
 
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.devices import resolve_device
+from mattemill.pipeline.hints import Hint
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.models.load import LOCALISER, load_saliency
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo
 from mattemill.pipeline.stages.detect import detection_facts, make_finder
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
+from mattemill.pipeline.stages.hinted import HintFollower
 from mattemill.pipeline.stages.matte import MatteMaker
 from mattemill.pipeline.stages.refine import Refiner
 from mattemill.pipeline.stages.segment import make_segmenter
@@ -23,6 +25,8 @@ from mattemill.pipeline.stages.stage import Done, StageResult
 
 class CutStage:
     """(Photo,) -> Cut, pixel for pixel what the three stages give one after the other; see `Stage`.
+
+    (Photo, Hint) -> Cut for one photograph with a person's hint; jobs have none.
 
     A failure names the step in which it happened, and every step's time is among the facts.
     """
@@ -40,12 +44,15 @@ class CutStage:
         self._find = make_finder(config, localiser, self.device)
         self._segment = make_segmenter(config, network)
         self._make_matte = MatteMaker(config, refine, self.device)
+        self._follow = HintFollower(localiser, network, margin=config.crop_margin)
         self._new_steps = new_steps
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         return run_each(self.name, self.device, items, self._one, self._new_steps)
 
-    def _one(self, steps: Steps, photo: Photo) -> Done:
+    def _one(self, steps: Steps, photo: Photo, hint: Hint | None = None) -> Done:
+        if hint is not None:
+            return self._hinted(steps, photo, hint)
         with steps.step("detect", self.device):
             image = decode(photo.data, photo.header)
             found = self._find(image)
@@ -63,3 +70,11 @@ class CutStage:
                 refused.facts = facts.merged(refused.facts)
                 raise
         return Done(cut, facts.merged(Facts(scores=scores)))
+
+    def _hinted(self, steps: Steps, photo: Photo, hint: Hint) -> Done:
+        with steps.step("hint", self.device):
+            image = decode(photo.data, photo.header)
+            soft, box, scores = self._follow(image, hint)
+        with steps.step("matte", "cpu"):
+            cut = self._make_matte.hinted(image, soft, hint)
+        return Done(cut, Facts(boxes=(box,) if box is not None else (), scores={**scores, **cut.scores}))

@@ -14,10 +14,11 @@ from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.devices import resolve_device
 from mattemill.pipeline.errors import ConfigError, ImageError
 from mattemill.pipeline.finishing import Finisher
+from mattemill.pipeline.hints import Hint
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.images.header import check_limits, read_header
 from mattemill.pipeline.outcome import Facts
-from mattemill.pipeline.photo import Photo, Rgb
+from mattemill.pipeline.photo import Alpha, Photo, Rgb
 from mattemill.pipeline.quality import confidence, mask_figures
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
@@ -60,6 +61,14 @@ class MatteMaker:
         pixels, finished = self._finish(image, self._refine(image, soft))
         figures.update(finished)
         return Cut(pixels, figures), figures
+
+    def hinted(self, image: Rgb, soft: Alpha, hint: Hint) -> Cut:
+        """The cut of uint8 (H, W, 3) with a person's hint, whose certain pixels stand in the matte before finishing.
+
+        soft: float32 (H, W). No score is given and none refused: it would be one of the network, not of the person.
+        """
+        alpha = self._refine(image, soft, hint.marks if hint.kind == "trimap" else None)
+        return Cut(*self._finish(image, hint.honoured(alpha)))
 
 
 class MatteStage:
