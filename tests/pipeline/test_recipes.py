@@ -32,7 +32,9 @@ def test_a_recipe_file_is_named_after_itself(tmp_path: Path) -> None:
 
 
 def test_overrides_win_over_the_recipe() -> None:
-    assert Recipe("x", {"refine": "none", "model": "isnet"}).config({"refine": "guided"}) == JobConfig(model="isnet")
+    assert Recipe("x", {"refine": "none", "model": "isnet"}).config({"refine": "guided"}) == JobConfig(
+        model="isnet", refine="guided"
+    )
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_figures_are_means_and_failures_are_counted(compared: Evaluation) -> Non
 
 def test_an_evaluation_is_plain_data(compared: Evaluation) -> None:
     content = json.loads(json.dumps({**compared.to_json(), "photographs": compared.photographs_json()}))
-    assert [recipe["settings"] for recipe in content["recipes"]] == [{}, {"refine": "none"}]
+    assert [recipe["settings"] for recipe in content["recipes"]] == [{"refine": "guided"}, {"refine": "none"}]
     assert content["recipes"][0]["fingerprint"] != content["recipes"][1]["fingerprint"]
     assert len(content["photographs"]) == 6
     assert content["sets"]["small"] == {"photographs": 3, "in_all": True, "truth": ["alpha"]}
