@@ -81,7 +81,7 @@ class JobConfig:
     second_network: str = "none"  # u2net, where the first leaves doubt, adds .03 IoU; 165 MB that few want unasked
     second_doubt: float = 0.15  # of the first network's looks, from which the second is asked: 4 photographs in 10
     matting_passes: int = 1  # of refine = 'network'; 2 looks at full size as well: 4 times its time, 1 % less SAD
-    refine: str = "network"  # our own, where the mask is soft; a fifth less SAD than the mask, 0.1 to 0.2 s a photograph
+    refine: str = "network"  # our own, where the mask is soft: a fifth less SAD than the mask, in 0.1 s a photograph
     subject_threshold: float = 0.5  # raw saliency 0..1 below which nothing counts as a subject
     confidence_threshold: float = 0.35  # 0..1; of those below it 9 in 10 were bad (IoU < .85): half of all bad ones
 

@@ -102,7 +102,15 @@ def test_every_option_that_the_readme_names_is_understood() -> None:
             text=True,
             check=True,
         ).stdout
-        for command in (["run"], ["cut"], ["failures"], ["demo"], ["models", "fetch"], ["evaluate"], ["train", "matting"])
+        for command in (
+            ["run"],
+            ["cut"],
+            ["failures"],
+            ["demo"],
+            ["models", "fetch"],
+            ["evaluate"],
+            ["train", "matting"],
+        )
     )
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) - {"--help"}
     assert len(named) > 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
@@ -119,7 +120,7 @@ def _all_of(mask: npt.NDArray[np.uint8], cell: tuple[int, int], size: tuple[int,
     return np.asarray(blocks.min(axis=(1, 3)), np.uint8)
 
 
-def _cut_out(plane: npt.NDArray[np.generic], top: int, left: int, height: int, width: int) -> npt.NDArray:  # type: ignore[type-arg]
+def _cut_out(plane: npt.NDArray[Any], top: int, left: int, height: int, width: int) -> npt.NDArray[Any]:
     """A part of an array that may reach beyond it; the frame's last pixels are repeated there."""
     rows, columns = plane.shape[:2]
     part = plane[max(0, top) : min(rows, top + height), max(0, left) : min(columns, left + width)]

@@ -70,8 +70,9 @@ ModelSource = WheelMember | NpmChunks | ByHand | Shipped
 class InputContract:
     """How a photograph becomes the network's input, float32 (1, 3, h, w).
 
-    size: (h, w) in pixels; of what both are multiples, for 'tiles'. fit: 'stretch' ignores the aspect ratio, 'letterbox'
-    keeps it and fills the rest (bottom right) with grey 114, 'tiles' takes parts of the photograph as they are. divisor: pixels 0..255 are divided by it; None = by the image's own maximum.
+    size: (h, w) in pixels; of what both are multiples, for 'tiles'. fit: 'stretch' ignores the aspect ratio,
+    'letterbox' keeps it and fills the rest (bottom right) with grey 114, 'tiles' takes parts of the photograph as they
+    are. divisor: pixels 0..255 are divided by it; None = by the image's own maximum.
     mean, std: subtracted, then divided by, per channel, in the order of the network's channels.
     """
 

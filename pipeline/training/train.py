@@ -142,7 +142,7 @@ def train(
         losses = matting_losses(network(given), alpha, _unknown(given), front, back)
         total = losses.total
         optimiser.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         _blend(average, network, min(_AVERAGE, (1 + step) / (10 + step)))
