@@ -19,9 +19,8 @@ from mattemill.pipeline.images.header import read_header
 from mattemill.pipeline.models.load import LOCALISER, load_saliency
 from mattemill.pipeline.models.saliency import SaliencyMap, SaliencyNetwork
 from mattemill.pipeline.photo import Alpha, Rgb
-from mattemill.pipeline.quality import evidence_figures, mask_figures, picture_figures
+from mattemill.pipeline.quality import score_figures
 from mattemill.pipeline.stages.detect import SubjectFinder
-from mattemill.pipeline.stages.messages import CropMask
 from mattemill.pipeline.stages.segment import Segmenter
 
 SETS = {
@@ -150,11 +149,6 @@ def cut_all(known: Iterator[Known], ask: Networks, config: JobConfig) -> list[Cu
         return soft, found.scores | scores | score_figures(photo.image, soft, [mask])
 
     return by_rule(known, ask, one)
-
-
-def score_figures(image: Rgb, soft: Alpha, masks: list[CropMask]) -> dict[str, float]:
-    """All figures that the matte stage takes."""
-    return mask_figures(masks, soft.shape) | evidence_figures(masks) | picture_figures(image, soft)
 
 
 def by_rule(

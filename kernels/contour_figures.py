@@ -18,12 +18,12 @@ def contour_figures(image: npt.NDArray[np.uint8], soft: npt.NDArray[np.float32])
 
     edge_support: 0..1, mean rank of the image gradient (largest within 2 px) on the contour among all pixels' own; 0.5
     would be chance. contrast: distance of the mean colours of the rings inside and outside, in units of 8-bit L*a*b*.
-    like_sides: share of the contour where the colours within 2 % of the long side differ by under 8 such units.
-    inner_soft: mean doubt (1 - |2 soft - 1|) of the pixels deep inside. fragments: share of the area outside the
-    largest part. Parts of the contour on the frame do not count. All 0 (like_sides 1) without a contour.
+    low_contrast: share of the contour where the colours within 2 % of the long side differ by under 8 such units.
+    translucent: mean doubt (1 - |2 soft - 1|) of the pixels deep inside. fragments: share of the area outside the
+    largest part. Parts of the contour on the frame do not count. All 0 (low_contrast 1) without a contour.
     """
     inside = np.ascontiguousarray(soft >= 0.5, np.uint8)
-    nothing = {"edge_support": 0.0, "contrast": 0.0, "like_sides": 1.0, "inner_soft": 0.0, "fragments": 0.0}
+    nothing = {"edge_support": 0.0, "contrast": 0.0, "low_contrast": 1.0, "translucent": 0.0, "fragments": 0.0}
     area = cv2.countNonZero(inside)
     if area in (0, inside.size):
         return nothing
@@ -32,11 +32,11 @@ def contour_figures(image: npt.NDArray[np.uint8], soft: npt.NDArray[np.float32])
     contour = (cv2.dilate(inside, cross) - cv2.erode(inside, cross)) > 0
     contour[:2] = contour[-2:] = False
     contour[:, :2] = contour[:, -2:] = False
-    figures = nothing | {"inner_soft": _inner_soft(soft, inside), "fragments": _fragments(inside)}
+    figures = nothing | {"translucent": _softness_inside(soft, inside), "fragments": _fragments(inside)}
     if not contour.any():
         return figures
     figures["edge_support"] = _support(lab, contour)
-    figures["contrast"], figures["like_sides"] = _sides(lab, inside, contour)
+    figures["contrast"], figures["low_contrast"] = _sides(lab, inside, contour)
     return figures
 
 
@@ -50,7 +50,7 @@ def _support(lab: npt.NDArray[np.float32], contour: npt.NDArray[np.bool_]) -> fl
 def _sides(
     lab: npt.NDArray[np.float32], inside: npt.NDArray[np.uint8], contour: npt.NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """(contrast, like_sides)."""
+    """(contrast, low_contrast)."""
     reach = max(3, round(_REACH * max(inside.shape)))
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     inner = ((inside > 0) & (cv2.erode(inside, disc) == 0)).astype(np.float32)
@@ -74,7 +74,7 @@ def _local_mean(
     return np.asarray(total / np.maximum(share, np.float32(1e-6))[..., None], np.float32), share
 
 
-def _inner_soft(soft: npt.NDArray[np.float32], inside: npt.NDArray[np.uint8]) -> float:
+def _softness_inside(soft: npt.NDArray[np.float32], inside: npt.NDArray[np.uint8]) -> float:
     depth = max(2, round(_DEEP * max(inside.shape) / 320))
     # Outside the frame counts as inside: a subject that is cut off has no edge there.
     deep = cv2.erode(inside, np.ones((2 * depth + 1, 2 * depth + 1), np.uint8)) > 0

@@ -138,15 +138,18 @@ def consensus(looks: Sequence[Look], window: Window, size: tuple[int, int]) -> C
 def haze(values: Map) -> float:
     """How much a map says 'perhaps' of what it leaves out, as a share of what it takes in; 0 for a clean one.
 
-    values: float32 (h, w) in 0..1; a pixel at 0.5 is all doubt, one at 0 or 1 none.
+    values: float32 (h, w) in 0..1; a pixel at 0.5 is all doubt, one at 0 or 1 none. A map that takes nothing in counts
+    as all haze: the number of its pixels.
     """
     inside = values >= 0.5
-    return float(_unsure(values)[~inside].sum() / max(1, np.count_nonzero(inside)))
+    taken = np.count_nonzero(inside)
+    return float(_unsure(values)[~inside].sum() / taken) if taken else float(values.size)
 
 
 def doubt(values: Map) -> float:
-    """How much a map says 'perhaps', in and out, as a share of what it takes in; 0 for a clean one."""
-    return float(_unsure(values).sum() / max(1, np.count_nonzero(values >= 0.5)))
+    """How much a map says 'perhaps', in and out, as a share of what it takes in; 0 for a clean one, as `haze`."""
+    taken = np.count_nonzero(values >= 0.5)
+    return float(_unsure(values).sum() / taken) if taken else float(values.size)
 
 
 def overlap(one: Map, other: Map) -> float:

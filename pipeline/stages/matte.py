@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -19,7 +19,7 @@ from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.images.header import check_limits, read_header
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Alpha, Photo, Rgb
-from mattemill.pipeline.quality import confidence, mask_figures
+from mattemill.pipeline.quality import confidence, score_figures, signs
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
 from mattemill.pipeline.stages.messages import CropMask, Cut, Detection
@@ -36,6 +36,7 @@ class MatteMaker:
 
     def __init__(self, config: JobConfig, refine: Refiner | None = None, device: str = "cpu") -> None:
         self._threshold = config.confidence_threshold
+        self._second_network = config.second_network
         self._refine = refine if refine is not None else make_refiner(config, device)
         self._finish = Finisher(config, load_background(config) if config.output == "composite" else None)
 
@@ -45,15 +46,15 @@ class MatteMaker:
         Raises RefusedError LOW_CONFIDENCE.
         """
         height, width = image.shape[:2]
-        figures = mask_figures(masks, (height, width))
-        figures["confidence"] = confidence(figures)
         # What lies outside every window stays 0: the network sees other things there, too.
         soft = paste_masks([(one.mask, one.window) for one in masks], (height, width))
+        figures = score_figures(image, soft, masks)
+        figures["confidence"] = confidence(figures, self._second_network)
         if figures["confidence"] < self._threshold:
             raise RefusedError(
                 Reason.LOW_CONFIDENCE,
                 f"confidence {figures['confidence']:.2f} is under the threshold {self._threshold:g}: "
-                f"{figures['soft_of_subject']:.0%} of the subject's pixels are neither in nor out",
+                f"{'; '.join([_soft(figures), *signs(figures)])}",
                 image,
                 soft,
                 Facts(scores=figures),
@@ -87,6 +88,10 @@ class MatteStage:
     def _one(self, steps: Steps, photo: Photo, detection: Detection, masks: Sequence[CropMask]) -> Done:
         cut, figures = self._make_matte(decode(photo.data, photo.header), detection, masks)
         return Done(cut, Facts(scores=figures))
+
+
+def _soft(figures: Mapping[str, float]) -> str:
+    return f"{figures['soft_of_subject']:.0%} of the subject's pixels are neither in nor out"
 
 
 def load_background(config: JobConfig) -> npt.NDArray[np.uint8]:

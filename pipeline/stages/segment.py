@@ -84,7 +84,7 @@ class Segmenter:
         scores |= {"looks": float(len(looks)), "looks_believed": float(len(agreed.looks))}
         scores |= {"agreement": agreed.agreement, "haze": agreed.haze, "doubt": agreed.doubt}
         mask, rival, dropped = self._mask(agreed, where, size, shape)
-        scores |= {"rival": rival, "dropped": dropped}
+        scores |= {"several_subjects": rival, "dropped": dropped}
         evidence = {name: scores[name] for name in EVIDENCE}
         return CropMask(mask.window, mask.mask, evidence), scores
 
@@ -128,7 +128,7 @@ class Segmenter:
         return CropMask(window, _bytes(mask)), parts.rival(), dropped
 
 
-EVIDENCE = ("agreement", "haze", "doubt", "rival", "dropped", "second_network")
+EVIDENCE = ("agreement", "haze", "doubt", "several_subjects", "dropped", "second_network")
 """What of a mask's figures the score is made of; it travels with the mask."""
 
 

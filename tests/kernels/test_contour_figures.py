@@ -24,8 +24,8 @@ def test_a_contour_on_the_edges_is_supported_and_a_shifted_one_less() -> None:
     off = contour_figures(photo, _square(left=40, side=140).astype(np.float32))
     assert on["edge_support"] > 0.95
     assert off["edge_support"] < on["edge_support"] - 0.05
-    assert on["like_sides"] < 0.01
-    assert off["like_sides"] > 0.4
+    assert on["low_contrast"] < 0.01
+    assert off["low_contrast"] > 0.4
 
 
 def test_white_on_white_has_little_contrast() -> None:
@@ -33,7 +33,7 @@ def test_white_on_white_has_little_contrast() -> None:
     low = contour_figures(_photo((250, 250, 250), (246, 246, 246)), mask)
     high = contour_figures(_photo((250, 250, 250), (20, 20, 20)), mask)
     assert low["contrast"] < 5 < 100 < high["contrast"]
-    assert (low["like_sides"], high["like_sides"]) == (1.0, 0.0)
+    assert (low["low_contrast"], high["low_contrast"]) == (1.0, 0.0)
 
 
 def test_what_is_soft_deep_inside_is_told_from_a_soft_edge() -> None:
@@ -41,8 +41,8 @@ def test_what_is_soft_deep_inside_is_told_from_a_soft_edge() -> None:
     glass = _square() * np.float32(0.6)
     edge = _square().astype(np.float32)
     edge[60:63], edge[137:140] = edge[60:63] * 0.6, edge[137:140] * 0.6
-    assert contour_figures(photo, glass)["inner_soft"] > 0.7
-    assert contour_figures(photo, edge)["inner_soft"] < 0.1
+    assert contour_figures(photo, glass)["translucent"] > 0.7
+    assert contour_figures(photo, edge)["translucent"] < 0.1
 
 
 def test_fragments_are_what_lies_outside_the_largest_part() -> None:
@@ -55,4 +55,4 @@ def test_without_a_contour_there_is_nothing_to_see() -> None:
     photo = _photo((9, 9, 9), (90, 9, 9))
     for mask in (np.zeros((200, 200), np.float32), np.ones((200, 200), np.float32)):
         assert contour_figures(photo, mask)["edge_support"] == 0.0
-        assert contour_figures(photo, mask)["like_sides"] == 1.0
+        assert contour_figures(photo, mask)["low_contrast"] == 1.0

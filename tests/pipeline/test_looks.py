@@ -62,6 +62,13 @@ def test_haze_is_outside_and_doubt_everywhere() -> None:
     assert haze(soft) == pytest.approx(10 * 0.5 / 50)
 
 
+def test_a_map_of_nothing_is_all_doubt_and_never_believed_against_a_subject() -> None:
+    nothing = Look(np.zeros((320, 320), np.uint8), _FRAME)
+    disc = Look(np.maximum(_disc(80), 100).astype(np.uint8), _FRAME)
+    assert haze(np.zeros((4, 4), np.float32)) == doubt(np.zeros((4, 4), np.float32)) == 16
+    assert consensus([nothing, disc], _FRAME, (320, 320)).looks == (disc,)
+
+
 def test_overlap_is_one_for_the_same_and_nought_for_strangers() -> None:
     left, right = np.zeros((4, 4), np.float32), np.zeros((4, 4), np.float32)
     left[:, :2], right[:, 2:] = 0.8, 0.8

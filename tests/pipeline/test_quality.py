@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image
 
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.cutter import Cutter
-from mattemill.pipeline.quality import confidence, mask_figures, softness
+from mattemill.pipeline.quality import confidence, evidence_figures, mask_figures, score_figures, signs, softness
 from mattemill.pipeline.stages.messages import CropMask
 
 
@@ -21,11 +22,52 @@ def _half(soft_columns: int) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
     return mask
 
 
+def _photo(inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint8]:
+    return np.where(inside[..., None], np.uint8([200, 60, 40]), np.uint8([40, 60, 160])).astype(np.uint8)
+
+
+def _scored(mask: npt.NDArray[np.uint8], **evidence: float) -> dict[str, float]:
+    """Figures of a mask over a frame of its own size."""
+    crop = CropMask((0, 0, mask.shape[1], mask.shape[0]), mask, evidence)
+    return score_figures(_photo(mask >= 128), mask.astype(np.float32) / 255, [crop])
+
+
 def test_the_fewer_pixels_between_in_and_out_the_higher_the_confidence() -> None:
-    scores = [confidence(mask_figures([CropMask((0, 0, 100, 100), _half(n))], (100, 100))) for n in range(0, 51, 5)]
+    scores = [confidence(_scored(_half(n))) for n in range(0, 51, 5)]
     assert scores == sorted(scores, reverse=True)
     assert scores[0] > 0.9
-    assert scores[-1] < 0.01
+    assert scores[-1] < 0.1
+
+
+def test_a_rival_and_the_doubt_of_the_looks_lower_the_confidence() -> None:
+    alone = confidence(_scored(_half(5)))
+    assert confidence(_scored(_half(5), several_subjects=0.5)) < alone - 0.2
+    assert confidence(_scored(_half(5), doubt=1.0)) < alone - 0.2
+    assert confidence(_scored(_half(5)), "u2net") != alone
+
+
+def test_of_several_masks_the_worst_evidence_counts() -> None:
+    sure = CropMask((0, 0, 9, 9), _half(0), {"agreement": 0.9, "doubt": 0.1})
+    unsure = CropMask((0, 0, 9, 9), _half(0), {"agreement": 0.2, "doubt": 0.05})
+    assert evidence_figures([sure, unsure]) == {"agreement": 0.2, "doubt": 0.1}
+    assert evidence_figures([CropMask((0, 0, 9, 9), _half(0))]) == {}
+
+
+def test_signs_name_what_may_be_the_matter() -> None:
+    whole = np.zeros((100, 100), np.uint8)
+    whole[30:70, 30:70] = 255
+    assert signs(_scored(whole)) == []
+    assert signs(_scored(whole, several_subjects=0.3)) == ["several things stand out"]
+    assert signs(_scored(_half(0))) == ["the subject is cut off by the frame"]
+    glass = np.where(whole > 0, 170, 0).astype(np.uint8)
+    assert signs(_scored(glass)) == ["it is soft deep inside, as glass is"]
+
+
+def test_a_subject_at_the_frame_is_measured_by_the_side_that_it_covers_most() -> None:
+    figures = _scored(_half(0))
+    assert figures["cut_off"] == 1.0
+    assert figures["border_contact"] == pytest.approx(0.5, abs=0.01)
+    assert figures["mask_area"] == pytest.approx(0.5)
 
 
 def test_figures_are_shares_of_the_photograph_not_of_the_crop() -> None:
@@ -38,7 +80,7 @@ def test_figures_are_shares_of_the_photograph_not_of_the_crop() -> None:
 def test_an_empty_mask_has_no_confidence() -> None:
     empty = np.zeros((10, 10), np.uint8)
     assert softness(empty) == 1.0
-    assert confidence(mask_figures([CropMask((0, 0, 10, 10), empty)], (10, 10))) < 0.01
+    assert confidence(_scored(empty)) < 0.3
 
 
 @pytest.mark.slow

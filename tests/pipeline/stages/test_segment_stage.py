@@ -135,7 +135,7 @@ def test_what_is_another_thing_leaves_the_main_subjects_mask(network: SaliencyNe
     )
     assert one.window == (176, 176, 464, 464)
     assert scores["dropped"] == pytest.approx(900 / (900 + 14_400), abs=0.001)
-    assert 0 < scores["rival"] < 0.05
+    assert 0 < scores["several_subjects"] < 0.05
     both, _ = Segmenter(network, margin=0.1, localiser="u2netp", main_share=0.0)(_no_pixels, (640, 640), detection, 0)
     assert both.window[2] > 600
 
