@@ -234,10 +234,9 @@ def _note(header: Any, data: bytes) -> str:
 
 EXPECTED_FAILURES = {
     "gravel.jpg": "no_subject",
-    "rocket-cmyk.jpg": "low_confidence",
     "temple-cut-off.jpg": "truncated",
 }
-"""Of the samples: one without a subject, one that the network cannot cut well, one damaged. All others must be cut."""
+"""Of the samples: one without a subject, one damaged. All others must be cut."""
 
 
 def check_outcomes(photographs: Mapping[str, Path]) -> None:
