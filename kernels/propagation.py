@@ -27,7 +27,9 @@ BAND_LONG_SIDE = 400
 
 _BAND_TRUST = 1e-4  # of 0.5 as the prior within a trimap's band: the walk is free, and ends
 _FORCE = 6.0  # of a stroke, where it lies, in units of log odds; a prior of .02 or .98 weighs 3.9
-_REACH = 0.6  # geodesic distance at which the force has fallen to 1/e; from black to white is 1, the long side is 1
+_REACH = (
+    0.6  # geodesic distance at which the force has fallen to 1/e, as a bell; black to white is 1, the long side is 1
+)
 _LONG_STROKE = 0.3  # of the long side: a stroke of half this extent reaches half as far, one of a quarter a quarter
 _MOST_HALVINGS = 2  # a dot still reaches a quarter as far
 _PRIOR_HILLS = 2.0  # how much a step of the prior from 0 to 1 counts beside one from black to white
@@ -88,7 +90,7 @@ def propagate(lab: Plane, prior: npt.NDArray[Any], marks: Marks) -> tuple[Plane,
         starts, reaches = _strokes(marks == value)
         if reaches:
             distances = geodesic_distance(hills, starts, 1.0 / max(shape), sweeps=4)
-            near = [np.exp(-one / np.float32(reach)) for one, reach in zip(distances, reaches, strict=True)]
+            near = [np.exp(-((one / np.float32(reach)) ** 2)) for one, reach in zip(distances, reaches, strict=True)]
             odds += np.float32(sign * _FORCE) * np.maximum.reduce(near)
     trust = np.full(shape, _TRUST, np.float32)
     ground = np.concatenate([lab, np.float32(_PRIOR_EDGES) * values[..., None]], axis=2)
@@ -118,11 +120,11 @@ def _steepened(values: Plane) -> Plane:
 def _strokes(marked: npt.NDArray[np.bool_]) -> tuple[npt.NDArray[np.float64], list[float]]:
     """Where the strokes of one kind start, (k, h, w) of 0 and inf, by how far they reach: short ones not so far."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(marked.view(np.uint8), connectivity=8)
-    extents = np.hypot(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT]) / max(marked.shape)
+    extents = np.hypot(stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]) / max(marked.shape)
     halvings = np.clip(np.round(np.log2(_LONG_STROKE / extents)), 0, _MOST_HALVINGS).astype(int)
     starts, reaches = [], []
-    for halving in sorted(set(halvings[1:].tolist())):
-        these = np.flatnonzero(halvings == halving)
-        starts.append(np.where(np.isin(labels, these[these > 0]), 0.0, np.inf))
+    for halving in sorted(set(halvings.tolist())):
+        these = 1 + np.flatnonzero(halvings == halving)
+        starts.append(np.where(np.isin(labels, these), 0.0, np.inf))
         reaches.append(_REACH / 2.0**halving)
     return np.stack(starts) if starts else np.empty((0, *marked.shape)), reaches
