@@ -8,12 +8,15 @@ import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mattemill.cluster.cli import options
 from mattemill.cluster.cli.models import fetch_needed
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import MattemillError, UsageError
+
+if TYPE_CHECKING:
+    from mattemill.pipeline.hints import Hint
 
 _STREAM = "-"
 _SUFFIX_FORMATS = {".png": "png", ".webp": "webp"}
@@ -31,6 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("photo", metavar="PHOTO", help="a JPEG, PNG, WebP, TIFF, BMP or GIF file, or '-' for stdin")
     parser.add_argument("-o", "--out", metavar="FILE", help="result; '-' for stdout; its suffix says png or webp")
     options.add_cutting(parser)
+    _add_hints(parser)
     options.add_config(parser)
     options.add_common(parser, json_help="size, boxes and scores as one JSON object (on stderr with -o -)")
     parser.set_defaults(run=run)
@@ -41,15 +45,18 @@ def run(args: argparse.Namespace) -> int:
     config = options.config_of(args)
     out, config = _target(args, config)
     data = _read(args.photo)
-    _refuse_own_input(args.photo, out)
-    fetch_needed(config.model)
+    for given, what in ((args.photo, "photograph"), (args.trimap, "trimap"), (args.strokes, "strokes' file")):
+        if given is not None:
+            _refuse_own_input(given, out, what)
+    fetch_needed(config.model, config.second_network)
     # onnxruntime and OpenCV are loaded here: wrong use is told without waiting for them.
     from mattemill.pipeline.cutter import CutFailedError, Cutter
     from mattemill.pipeline.errors import ImageError
 
     name = "stdin" if args.photo == _STREAM else args.photo
     try:
-        cutting = Cutter(config).cut(data)
+        hint = _hint(args, data)
+        cutting = Cutter(config).cut(data, hint)
     except ImageError as error:
         facts: dict[str, Any] = {"photo": name, "outcome": "failure", "reason": error.reason, "message": error.message}
         if isinstance(error, CutFailedError):
@@ -76,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
         "seconds": _rounded(cutting.facts.seconds),
         "device": dict(cutting.facts.device),
     }
+    if hint is not None:
+        facts["hint"] = {"kind": hint.kind, **hint.counts()}
     if args.json:
         print(json.dumps(facts), file=sys.stderr if out == _STREAM else sys.stdout)
     else:
@@ -83,10 +92,44 @@ def run(args: argparse.Namespace) -> int:
         print(
             f"{name} -> {'stdout' if out == _STREAM else out}: {config.output} {across}x{down}"
             + (f", confidence {confidence:.2f}" if confidence is not None else "")
+            + (f", {_told(hint)}" if hint is not None else "")
             + f", {sum(cutting.facts.seconds.values()):.2f} s",
             file=sys.stderr,
         )
     return 0
+
+
+def _add_hints(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "what a person says of it",
+        "A PNG of the photograph's size as shown. What it says for sure stands in the matte as it is; with it, no "
+        "photograph ends as no_subject or low_confidence.",
+    )
+    one = group.add_mutually_exclusive_group()
+    one.add_argument(
+        "--trimap", metavar="FILE", help="grey: 0 background, 255 foreground, anything between is to be found"
+    )
+    one.add_argument(
+        "--strokes", metavar="FILE", help="green strokes on what to keep, red ones on what to remove, nothing elsewhere"
+    )
+
+
+def _hint(args: argparse.Namespace, data: bytes) -> Hint | None:
+    """The hint that the arguments name, checked against the photograph. Raises HintError, ImageError."""
+    from mattemill.pipeline.hints import read_hint
+    from mattemill.pipeline.images.header import read_header
+
+    for kind in ("trimap", "strokes"):
+        if (path := getattr(args, kind)) is not None:
+            return read_hint(Path(path), kind, read_header(data).shown_size)
+    return None
+
+
+def _told(hint: Hint) -> str:
+    counts = hint.counts()
+    if hint.kind == "strokes":
+        return f"strokes: {counts['keep']:,} pixels to keep and {counts['remove']:,} to remove"
+    return f"trimap: {counts['keep']:,} pixels in, {counts['remove']:,} out, {counts['open']:,} found"
 
 
 class _NotCutError(MattemillError):
@@ -129,11 +172,11 @@ def _read(photo: str) -> bytes:
         raise UsageError(f"{photo}: cannot be read ({error.strerror})") from error
 
 
-def _refuse_own_input(photo: str, out: str) -> None:
-    if _STREAM in (photo, out) or not os.path.exists(out):
+def _refuse_own_input(given: str, out: str, what: str) -> None:
+    if _STREAM in (given, out) or not os.path.exists(out):
         return
-    if os.path.samefile(photo, out):
-        raise UsageError(f"{out}: is the photograph itself; name another file with -o")
+    if os.path.samefile(given, out):
+        raise UsageError(f"{out}: is the {what} itself; name another file with -o")
 
 
 def _write(out: str, data: bytes) -> None:
