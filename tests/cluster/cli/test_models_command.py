@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mattemill.cluster.cli import models
 from mattemill.pipeline.models.cards import CARDS
 
 
@@ -105,3 +106,14 @@ def test_the_default_network_is_fetched_when_it_is_first_needed(
     told = capsys.readouterr().err
     assert "fetching network u2netp (4.25 MB, weights Apache-2.0)" in told
     assert len(list(empty_cache.glob("*.onnx"))) == 1
+
+
+def test_a_second_network_is_fetched_when_it_is_asked_for_and_only_then(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    got: list[str] = []
+    monkeypatch.setattr(models, "fetch_with_progress", lambda name, from_file: got.append(name))
+    models.fetch_needed("u2netp")
+    assert got == ["u2netp"]
+    models.fetch_needed("u2netp", "u2net")
+    assert got == ["u2netp", "u2netp", "u2net"]

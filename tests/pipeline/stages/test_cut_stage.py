@@ -7,6 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.models.cache import is_fetched
+from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo
 from mattemill.pipeline.reasons import Reason
@@ -50,6 +52,21 @@ def test_fused_and_split_give_the_same_bytes(
             assert fused.output.pixels.tobytes() == split.output.pixels.tobytes(), name
             assert fused.facts.boxes == split.facts.boxes
             assert fused.facts.scores == split.facts.scores
+
+
+def test_fused_and_split_give_the_same_bytes_with_a_second_network(
+    load_stage: Callable[..., Stage], photos: dict[str, Photo]
+) -> None:
+    if not is_fetched(card_of("u2net")):
+        pytest.skip("needs u2net: mattemill models fetch u2net")
+    config = JobConfig(second_network="u2net", second_doubt=0.0, confidence_threshold=0.0, refine="none")
+    fused = load_stage("cut", config)([(photos["rocket-cmyk"],)])[0]
+    split = _one_after_the_other(load_stage, config, photos["rocket-cmyk"])
+    assert isinstance(fused, Done)
+    assert isinstance(split, Done)
+    assert fused.facts.scores["second_network"] == 1
+    assert fused.output.pixels.tobytes() == split.output.pixels.tobytes()
+    assert fused.facts.scores == split.facts.scores
 
 
 def test_the_matte_has_the_size_of_the_photograph_as_shown(
