@@ -75,12 +75,12 @@ def propagate(lab: Plane, prior: npt.NDArray[Any], marks: Marks) -> tuple[Plane,
     stroke, the less far it reaches: who corrects a detail draws a short one. The random walker then draws the borders
     along edges.
 
-    The constants were chosen on the 53 photographs of ../shared/evaldata whose IoU was under .7, by one simulated stroke
-    each (as in `benchmarks/strokes.py`), one constant at a time by factors of about 2. All lie on a flat top: of the
-    fourteen changes none raised the gain of .26 by more than .012, and the worst (the force at 4) cost .035; choosing
-    among them by five-fold cross-validation over photographs gains .25. Tried beside it: no walker (.02 less), models
-    of the strokes' colours as a factor or an addend (no gain), an exponential in place of the bell (.01 less), one reach
-    for all strokes (third strokes then spoil what was right: .02 less after three).
+    The constants were chosen on the 53 photographs of ../shared/evaldata whose IoU was under .7, by one simulated
+    stroke each (as in `benchmarks/strokes.py`), one constant at a time by factors of about 2, before the bell took the
+    place of an exponential. They lie on a flat top: of fourteen changes none raised the gain of .26 by more than .012,
+    and the worst (the force at 4) cost .035; choosing among them by five-fold cross-validation over photographs gains
+    .25. Tried beside it: no walker (.02 less), models of the strokes' colours as a factor or an addend (no gain), the
+    exponential (.01 less), one reach for all strokes (third strokes then spoil what was right: .02 less after three).
     """
     shape = marks.shape
     values = np.asarray(prior, np.float32)
