@@ -36,15 +36,20 @@ def photos(sample_photos: Path) -> dict[str, Photo]:
     }
 
 
-@pytest.fixture(scope="session")
+_KEPT = 4
+
+
+@pytest.fixture(scope="module")
 def load_stage(u2netp: Path) -> Callable[..., Stage]:
-    """Builds a stage once for each name and config; networks are loaded a single time a run."""
+    """Builds a stage once for each name and config, and keeps the latest: each holds 450 MB when it has run."""
     built: dict[tuple[str, JobConfig], Stage] = {}
 
     def load(name: str, config: JobConfig | None = None) -> Stage:
         key = (name, config if config is not None else JobConfig())
-        if key not in built:
-            built[key] = build_stage(name, key[1])
-        return built[key]
+        stage = built.pop(key, None) or build_stage(name, key[1])
+        built[key] = stage
+        if len(built) > _KEPT:
+            del built[next(iter(built))]
+        return stage
 
     return load
