@@ -59,9 +59,10 @@ def run_tasks(contestant: Contestant, tasks: Sequence[Task], jobs: int) -> Itera
                 "a process of the evaluation died (out of memory, or a crash in native code): try fewer --jobs"
             ) from error
         finally:
-            pool.shutdown(wait=not running, cancel_futures=True)
             if running:  # interrupted, or the caller has seen enough
                 _end(set(multiprocessing.active_children()) - before)
+            # Its thread waits for the same children; until it has ended, one that is gone may still count as alive.
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _end(children: set[Any]) -> None:
