@@ -14,9 +14,10 @@ KERNEL(256) letterbox_planes(const ResizeJob* jobs, byte* out, int* peaks, int h
       const Taps down = taps_at(job.filter, py, job.height, job.out_height);
       const Taps across = taps_at(job.filter, px, job.width, job.out_width);
       const float3 value = sample_rgb(job.source, job.stride, job.height, job.width, job.filter, down, across);
-      r = to_byte(value.x);
-      g = to_byte(value.y);
-      b = to_byte(value.z);
+      const bool two_by_two = job.height == 2 * job.out_height && job.width == 2 * job.out_width;
+      r = mean_byte(value.x, two_by_two);
+      g = mean_byte(value.y, two_by_two);
+      b = mean_byte(value.z, two_by_two);
     }
     const long long plane = (long long)height * width;
     byte* at = out + 3 * plane * blockIdx.z + (long long)y * width + x;

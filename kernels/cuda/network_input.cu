@@ -1,6 +1,7 @@
 // Pillow's Lanczos resize (3 lobes, antialiased) in two passes on the means of small blocks, as the NumPy version has
 // it with its roundings to whole grey levels, and the normalisation of planes of bytes.
 #include "jobs.cuh"
+#include "resample.cuh"
 
 const int kTaps = 20;  // at most: the blocks leave a reduction below 3, so 2 * 3 * 3 + 1
 
@@ -54,15 +55,10 @@ KERNEL(256) lanczos_blocks(const ResizeJob* jobs, byte* blocks) {
   const float share = 1.f / (float)area;
   const long long plane = (long long)height * width;
   byte* at = blocks + job.blocks_at + (long long)y * width + x;
-  if (job.step_y == 2 && job.step_x == 2) {  // OpenCV rounds halves up here, and to even elsewhere
-    at[0] = (byte)((r + 2) >> 2);
-    at[plane] = (byte)((g + 2) >> 2);
-    at[2 * plane] = (byte)((b + 2) >> 2);
-  } else {
-    at[0] = to_byte((float)r * share);
-    at[plane] = to_byte((float)g * share);
-    at[2 * plane] = to_byte((float)b * share);
-  }
+  const bool two_by_two = job.step_y == 2 && job.step_x == 2;
+  at[0] = mean_byte((float)r * share, two_by_two);
+  at[plane] = mean_byte((float)g * share, two_by_two);
+  at[2 * plane] = mean_byte((float)b * share, two_by_two);
 }
 
 // Pillow adds a half and cuts off.

@@ -63,8 +63,14 @@ __device__ __forceinline__ Taps taps_at(int filter, int o, int in, int out) {
 }
 
 __device__ __forceinline__ float tap_weight(const Taps& taps, int filter, int k) {
-  if (filter != AREA) return taps.weight[k];
-  return k == 0 ? taps.weight[0] : k == taps.count - 1 ? taps.weight[2] : taps.weight[1];
+  // Chosen, not indexed: an index that is not known at compile time would put the weights into local memory.
+  if (filter == AREA) return k == 0 ? taps.weight[0] : k == taps.count - 1 ? taps.weight[2] : taps.weight[1];
+  return k == 0 ? taps.weight[0] : k == 1 ? taps.weight[1] : k == 2 ? taps.weight[2] : taps.weight[3];
+}
+
+// A mean of bytes as OpenCV rounds it: halves up where exactly 2 x 2 pixels become one, to even elsewhere.
+__device__ __forceinline__ byte mean_byte(float x, bool two_by_two) {
+  return two_by_two ? (byte)fminf(fmaxf(floorf(x + 0.5f), 0.f), 255.f) : to_byte(x);
 }
 
 // One value of an image of interleaved channels, by any of the filters; the edge is repeated beyond the frame.
