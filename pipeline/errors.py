@@ -45,6 +45,10 @@ class EngineError(MattemillError):
     """A network failed, or its output is not finite."""
 
 
+class DeviceLostError(EngineError):
+    """A CUDA error after which nothing runs on the GPU in this process: the process must be replaced."""
+
+
 class LedgerError(MattemillError):
     """The outcome files contradict each other or cannot be read."""
 

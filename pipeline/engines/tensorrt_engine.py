@@ -1,0 +1,292 @@
+"""A network in TensorRT or TensorRT-RTX on a GPU."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+
+from mattemill.pipeline.engines.batches import Batch, BatchCaps, cut
+from mattemill.pipeline.engines.gpu_faults import gpu_fault
+from mattemill.pipeline.engines.lane import Lane
+from mattemill.pipeline.engines.recipe import Profile, Shape, ShapeRange
+from mattemill.pipeline.engines.slot import Slot
+from mattemill.pipeline.engines.tensorrt_api import Dims, ICudaEngine, TensorRt, member
+from mattemill.pipeline.engines.tensorrt_log import Messages
+from mattemill.pipeline.errors import DeviceLostError, EngineError
+
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+
+class _Failure(Exception):
+    """A call failed; never leaves this file. texts: what the layers said."""
+
+    def __init__(self, what: str, texts: tuple[str, ...]) -> None:
+        super().__init__(what, texts)
+        self.what = what
+        self.texts = texts
+
+
+class TensorRtEngine:
+    """One deserialised plan; see `Engine`. Not yet run on a GPU: proven with a driver and a runtime that are fakes.
+
+    Batches of any size are taken and run in buckets, two in flight: while one computes, the next is copied in and the
+    one before is copied out and read. Memory on the device and pinned: two of the largest batch so far, and the lane's
+    arena.
+
+    module: TensorRT. plan: from the engine cache, built here: plans run code. lane: of the GPU. name: for messages.
+    buckets: batch sizes to run with. Raises EngineError when the plan cannot be used here.
+    """
+
+    def __init__(self, module: TensorRt, plan: bytes, lane: Lane, *, name: str, buckets: Sequence[int]) -> None:
+        lane.check()
+        self.device = lane.device
+        self._name = name
+        self._lane = lane
+        self._messages = Messages(module)
+        self._runtime = module.Runtime(self._messages.logger)
+        engine = self._runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise EngineError(f"model {name}: the engine cannot be loaded on {lane.device} ({self._said()})")
+        self._engine = engine
+        self._inputs, self._outputs = _tensors(module, engine, name)
+        self._profiles = _profiles(engine, self._inputs)
+        context = engine.create_execution_context(member(module, "ExecutionContextAllocationStrategy", "USER_MANAGED"))
+        if context is None:
+            raise EngineError(f"model {name}: no execution context on {lane.device} ({self._said()})")
+        self._context = context
+        self._buckets = tuple(buckets)
+        self._caps = BatchCaps()
+        self._slots = (Slot(lane), Slot(lane))
+        self._profile: int | None = None
+        self._shapes: dict[str, Shape] = {}
+        self._output_shapes: dict[str, Shape] = {}
+        self._needed = 0
+        self.batch_limit = max(ranges[0].largest[0] for ranges in self._profiles)
+
+    def run(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
+        """One forward pass over a batch of any size, float32 in and out.
+
+        Out of memory halves the batch for images of this shape, for good. Raises EngineError naming the model when it
+        fails, when a shape is in no profile, or when an output is not finite; DeviceLostError when the GPU is gone.
+        """
+        self._lane.check()
+        feeds = self._checked(inputs)
+        count = next(iter(feeds.values())).shape[0]
+        image = tuple(side for feed in feeds.values() for side in feed.shape[1:])
+        buckets = self._buckets_for(feeds)
+        outputs: Arrays = {}
+        queue = deque(cut(0, count, buckets, self._caps.of(image, buckets[-1])))
+        flying: deque[tuple[Slot, Batch]] = deque()
+        turn = 0
+        try:
+            while queue or flying:
+                if not queue or len(flying) == len(self._slots):
+                    self._land(*flying.popleft(), outputs, count)
+                    continue
+                batch, slot = queue[0], self._slots[turn]
+                try:
+                    self._launch(slot, batch, feeds)
+                except _Failure as failure:
+                    if gpu_fault(failure.texts) != "memory" or not self._caps.halve(image, batch.bucket):
+                        raise
+                    while flying:
+                        self._land(*flying.popleft(), outputs, count)
+                    self._forget_memory()
+                    queue = deque(cut(batch.start, count, buckets, self._caps.of(image, buckets[-1])))
+                    continue
+                queue.popleft()
+                flying.append((slot, batch))
+                turn = 1 - turn
+        except _Failure as failure:
+            raise self._error(failure) from failure.__cause__
+        for name, output in outputs.items():
+            if not np.isfinite(output).all():
+                raise EngineError(f"model {self._name}: output {name} is not finite on {self.device}")
+        return outputs
+
+    def enqueue(self, shapes: Mapping[str, Shape], addresses: Mapping[str, int]) -> None:
+        """Put one pass over memory of the device into the lane's compute stream; nothing is copied, nor waited for
+        unless the arena has to grow.
+
+        shapes: of every input, with a batch that is in a profile. addresses: of every input and output on the device,
+        float32, contiguous; for the sizes of outputs see `output_shapes`. Raises EngineError, DeviceLostError.
+        """
+        self._lane.check()
+        try:
+            self._set_shapes(shapes)
+            self._execute(addresses)
+        except _Failure as failure:
+            raise self._error(failure) from failure.__cause__
+
+    def output_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+        """Shapes of the outputs for shapes of the inputs. Raises EngineError."""
+        self._lane.check()
+        try:
+            self._set_shapes(shapes)
+        except _Failure as failure:
+            raise self._error(failure) from failure.__cause__
+        return dict(self._output_shapes)
+
+    def _checked(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
+        if inputs.keys() != set(self._inputs):
+            raise EngineError(
+                f"model {self._name}: got inputs {', '.join(sorted(inputs))}; it takes {', '.join(self._inputs)}"
+            )
+        feeds = {name: np.asarray(inputs[name], np.float32) for name in self._inputs}
+        if len({feed.shape[:1] for feed in feeds.values()}) != 1 or not next(iter(feeds.values())).shape[:1]:
+            raise EngineError(f"model {self._name}: inputs of {[feed.shape for feed in feeds.values()]} are no batch")
+        return feeds
+
+    def _buckets_for(self, feeds: Arrays) -> tuple[int, ...]:
+        """Batch sizes that a profile holds for images of these shapes."""
+        found = tuple(
+            bucket
+            for bucket in self._buckets
+            if self._profile_for({name: (bucket, *feed.shape[1:]) for name, feed in feeds.items()}) is not None
+        )
+        if not found:
+            images = {name: feed.shape[1:] for name, feed in feeds.items()}
+            raise EngineError(f"model {self._name}: the engine has no profile for {images}; it has {self._profiles}")
+        return found
+
+    def _profile_for(self, shapes: Mapping[str, Shape]) -> int | None:
+        for index, ranges in enumerate(self._profiles):
+            if all(one.holds(tuple(shapes[one.name])) for one in ranges):
+                return index
+        return None
+
+    def _launch(self, slot: Slot, batch: Batch, feeds: Arrays) -> None:
+        lane = self._lane
+        shapes = {name: (batch.bucket, *feed.shape[1:]) for name, feed in feeds.items()}
+        self._set_shapes(shapes)
+        with _told("the batch could not be copied in"):
+            slot.make_room(shapes, self._output_shapes)
+            for name, feed in feeds.items():
+                slot.put_in(name, feed[batch.start : batch.start + batch.count])
+            slot.uploaded.record(lane.upload)
+            lane.compute.wait(slot.uploaded)
+        self._execute(slot.addresses)
+        with _told("the results could not be copied out"):
+            slot.computed.record(lane.compute)
+            lane.download.wait(slot.computed)
+            for name in self._outputs:
+                slot.take_out(name)
+            slot.downloaded.record(lane.download)
+
+    def _land(self, slot: Slot, batch: Batch, outputs: Arrays, count: int) -> None:
+        with _told("the forward pass failed"):
+            slot.downloaded.synchronise()
+        for name in self._outputs:
+            result = slot.result(name)
+            if name not in outputs:
+                outputs[name] = np.empty((count, *result.shape[1:]), np.float32)
+            outputs[name][batch.start : batch.start + batch.count] = result[: batch.count]
+
+    def _set_shapes(self, shapes: Mapping[str, Shape]) -> None:
+        wanted = {name: tuple(shape) for name, shape in shapes.items()}
+        if wanted == self._shapes:
+            return
+        self._shapes = {}
+        profile = self._profile_for(wanted)
+        if profile is None:
+            raise _Failure(f"no profile holds {wanted}", ())
+        context = self._context
+        if profile != self._profile:
+            if not context.set_optimization_profile_async(profile, self._lane.compute.handle):
+                raise self._failure(f"profile {profile} could not be chosen")
+            self._profile = profile
+        for name, shape in wanted.items():
+            if not context.set_input_shape(name, shape):
+                raise self._failure(f"input {name} was refused the shape {shape}")
+        with _told("the shapes do not go together"):
+            unknown = context.infer_shapes()
+        if unknown:
+            raise self._failure(f"the shapes of {', '.join(unknown)} are not known")
+        self._output_shapes = {name: _shape(context.get_tensor_shape(name)) for name in self._outputs}
+        self._needed = context.update_device_memory_size_for_shapes()
+        self._shapes = wanted
+
+    def _execute(self, addresses: Mapping[str, int]) -> None:
+        context = self._context
+        with _told("no working memory"):
+            arena = self._lane.arena(self._needed)
+            context.set_device_memory(arena.pointer, arena.nbytes)
+        for name in (*self._inputs, *self._outputs):
+            if not context.set_tensor_address(name, addresses[name]):
+                raise self._failure(f"the address of {name} was refused")
+        if not context.execute_async_v3(self._lane.compute.handle):
+            raise self._failure("the forward pass was refused")
+
+    def _forget_memory(self) -> None:
+        """A batch did not fit: what was made for it is given back, and the context is asked anew what it needs."""
+        with _told("copies of a batch that did not fit failed"):
+            for stream in self._lane.streams:
+                stream.synchronise()
+        for slot in self._slots:
+            slot.clear()
+        self._shapes = {}
+
+    def _said(self) -> str:
+        return "; ".join(self._messages.take_errors()) or "it does not say why"
+
+    def _failure(self, what: str) -> _Failure:
+        return _Failure(what, tuple(self._messages.take_errors()))
+
+    def _error(self, failure: _Failure) -> EngineError:
+        # What is in flight uses the slots' memory: nothing may go before it is done, or it failed, too.
+        for stream in self._lane.streams:
+            try:
+                stream.synchronise()
+            except Exception as error:
+                failure = _Failure(failure.what, (*failure.texts, str(error)))
+        self._shapes = {}
+        texts = (*failure.texts, *self._messages.take_errors())
+        said = f"model {self._name}: {failure.what} on {self.device} ({'; '.join(texts) or 'it does not say why'})"
+        if gpu_fault(texts) == "lost":
+            self._lane.lose(said)
+            return DeviceLostError(f"{said}; the process must be replaced")
+        return EngineError(said)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Whatever the driver raises inside becomes a `_Failure`: CUDA's layers have no common base."""
+    try:
+        yield
+    except _Failure:
+        raise
+    except Exception as error:
+        raise _Failure(what, (f"{type(error).__name__}: {error}",)) from error
+
+
+def _shape(dims: Dims) -> Shape:
+    return tuple(int(dims[i]) for i in range(len(dims)))
+
+
+def _tensors(module: TensorRt, engine: ICudaEngine, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
+    for tensor in names:
+        if engine.get_tensor_dtype(tensor) != member(module, "DataType", "FLOAT"):
+            raise EngineError(f"model {name}: {tensor} is {engine.get_tensor_dtype(tensor)} in the engine, not float32")
+    into = member(module, "TensorIOMode", "INPUT")
+    inputs = tuple(tensor for tensor in names if engine.get_tensor_mode(tensor) == into)
+    return inputs, tuple(tensor for tensor in names if tensor not in inputs)
+
+
+def _profiles(engine: ICudaEngine, inputs: Sequence[str]) -> tuple[Profile, ...]:
+    found = []
+    for index in range(engine.num_optimization_profiles):
+        ranges = []
+        for name in inputs:
+            fixed = _shape(engine.get_tensor_shape(name))
+            if -1 in fixed:
+                low, mid, high = (_shape(dims) for dims in engine.get_tensor_profile_shape(name, index))
+            else:
+                low = mid = high = fixed
+            ranges.append(ShapeRange(name, low, mid, high))
+        found.append(tuple(ranges))
+    return tuple(found)
