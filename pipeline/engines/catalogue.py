@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mattemill.pipeline.engines.onnx_hash import onnx_sha256
-from mattemill.pipeline.engines.prepare import tools_of
+from mattemill.pipeline.engines.prepare import input_channels, tools_of
 from mattemill.pipeline.engines.recipe import Backend, EngineRecipe, Precision, Profile, ShapeRange
 from mattemill.pipeline.models.card import ModelCard
 
@@ -18,7 +18,6 @@ WORKSPACE_BYTES = 4 << 30
 OPTIMISATION_LEVEL = 3
 """TensorRT's own default; 5 builds for many minutes."""
 
-_TILE_CHANNELS = 6
 _TILE_SIDES = (32, 192, 352)
 """Of a tile of the matting network with its margins: smallest, usual, largest; see `pipeline.matting`."""
 
@@ -33,7 +32,7 @@ def recipe_of(card: ModelCard, path: Path, backend: Backend, precision: Precisio
         model=card.name,
         onnx_sha256=onnx_sha256(path),
         outputs=card.output.names,
-        profiles=profiles_of(card),
+        profiles=profiles_of(card, path),
         precision=precision,
         tools=tools_of(precision),
         # TF32 is on by default and rounds what is asked for as fp32 to 10 bits.
@@ -43,20 +42,21 @@ def recipe_of(card: ModelCard, path: Path, backend: Backend, precision: Precisio
     )
 
 
-def profiles_of(card: ModelCard) -> tuple[Profile, ...]:
+def profiles_of(card: ModelCard, path: Path) -> tuple[Profile, ...]:
     """Shapes that a job gives the network. None for COCO detectors, whose exports have their batch of one built in."""
     if card.task == "coco_detection":
         return ()
     smallest, usual, largest = BUCKETS[0], BUCKETS[3], BUCKETS[-1]
     if card.task == "matting":
         low, mid, high = _TILE_SIDES
+        planes = input_channels(path, card.input.name)
         return (
             (
                 ShapeRange(
                     card.input.name,
-                    (smallest, _TILE_CHANNELS, low, low),
-                    (usual, _TILE_CHANNELS, mid, mid),
-                    (largest, _TILE_CHANNELS, high, high),
+                    (smallest, planes, low, low),
+                    (usual, planes, mid, mid),
+                    (largest, planes, high, high),
                 ),
             ),
         )

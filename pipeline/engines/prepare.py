@@ -40,11 +40,7 @@ def prepare(path: Path, recipe: EngineRecipe) -> bytes:
     arithmetic in the recipe's precision. Raises ModelError when the file is not the network of the recipe, EngineError
     when the onnx package is missing.
     """
-    onnx = _onnx()
-    try:
-        model = onnx.load(str(path))
-    except Exception as error:  # protobuf's errors have no common base
-        raise ModelError(f"{path}: is no ONNX file ({error})") from error
+    model = _load(path)
     _keep_outputs(model, recipe, path)
     _drop_initialisers_from_inputs(model)
     _free_dimensions(model, recipe, path)
@@ -54,6 +50,23 @@ def prepare(path: Path, recipe: EngineRecipe) -> bytes:
         model = convert_float_to_float16(model, keep_io_types=True)
     data: bytes = model.SerializeToString()
     return data
+
+
+def input_channels(path: Path, name: str) -> int:
+    """How many planes an input (n, planes, h, w) has in the file. Raises ModelError, EngineError as `prepare`."""
+    model = _load(path)
+    for given in model.graph.input:
+        if given.name == name:
+            return int(given.type.tensor_type.shape.dim[1].dim_value)
+    raise ModelError(f"{path}: has no input {name}; it has {', '.join(given.name for given in model.graph.input)}")
+
+
+def _load(path: Path) -> Any:
+    onnx = _onnx()
+    try:
+        return onnx.load(str(path))
+    except Exception as error:  # protobuf's errors have no common base
+        raise ModelError(f"{path}: is no ONNX file ({error})") from error
 
 
 def _onnx() -> Any:
