@@ -31,3 +31,20 @@ def apply_colour_lines(
     trust *= prior
     out += trust
     return np.asarray(np.clip(out, 0.0, 1.0, out=out), np.float32)
+
+
+def part_of_lines(
+    lines: npt.NDArray[np.float32], shape: tuple[int, int], top: int, left: int, height: int, width: int
+) -> npt.NDArray[np.float32]:
+    """A part of the lines of a photograph of `shape` (H, W), enlarged to its size: float32 (c, height, width).
+
+    As if all were enlarged bilinearly, to a 64th of a pixel of theirs, and then cut out; beyond the frame the nearest
+    value. lines: float32 (c, h, w).
+    """
+    across, down = lines.shape[2] / shape[1], lines.shape[1] / shape[0]
+    matrix = np.asarray([[across, 0, (left + 0.5) * across - 0.5], [0, down, (top + 0.5) * down - 0.5]], np.float64)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    parts = [
+        cv2.warpAffine(line, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE) for line in lines
+    ]
+    return np.asarray(np.stack(parts), np.float32)

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
         left = entry["seconds"] * (1 / share - 1) if share else 0.0
         sys.stderr.write(
             f"step {entry['step']}/{training.steps}  alpha {entry['alpha']:.4f}  validation MAE in the band "
-            f"{entry['validation_mae']:.4f} (prior {entry['validation_prior_mae']:.4f})  "
+            f"{entry['validation_mae']:.4f} (closed form {entry['validation_closed_mae']:.4f})  "
             f"{entry['seconds'] / 60:.0f} min, about {left / 60:.0f} to go\n"
         )
 

@@ -1,4 +1,4 @@
-"""The matting network as a refiner: alpha in the unknown band, tile by tile, whatever the photograph's size."""
+"""Alpha in the unknown band: a coarse closed-form matte, and the matting network over it, tile by tile."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mattemill.kernels.colour_lines import apply_colour_lines
+from mattemill.kernels.closed_form import closed_form_lines
+from mattemill.kernels.colour_lines import apply_colour_lines, part_of_lines
 from mattemill.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.matting.tiles import Rectangle, padded, tiles
@@ -21,22 +22,23 @@ MULTIPLE = 32
 _LARGEST = 320  # px; larger tiles waste more on what is known, smaller ones more on margins
 _MARGIN = 16  # px of context around a tile, the blend included: the network sees further, but little depends on it
 _BLEND = 4  # px over which neighbouring tiles pass into each other
+_CLOSED = 4  # of the photograph's side, up to the size below, to that of the closed-form matte
 _LONG_SIDE = 1600  # px up to which the network sees the photograph as it is; the largest it was trained for
 
 
 class MattingNetworkRefiner:
-    """Alpha in a trimap's unknown band by the matting network; outside it the trimap's 0 and 1.
+    """Alpha in a trimap's unknown band; outside it the trimap's 0 and 1.
 
-    passes: 1 shows the network the photograph at half its size; 2 shows it whole after that, with the first result as
-    the prior. What the network predicts, functions of the colour, is applied at full size all the same, so that one
-    pass loses little and costs a quarter of the second. A photograph longer than 1,600 px is shown at a half, a third
-    ... of that: the band of a soft mask grows with the photograph. Memory beyond the arguments and the result is a few
+    First the closed-form matte of a quarter of the size, then, tile by tile, the network, which sees it, and the mask,
+    and the photograph. What both predict are functions of the colour, drawn at full size. passes: 1 shows the network
+    the photograph at half its size, 2 shows it whole. A photograph longer than 1,600 px is shown at a half, a third ...
+    of that: the band of a soft mask grows with the photograph. Memory beyond the arguments and the result is a few
     bytes a pixel and that of one tile.
     """
 
     def __init__(self, engine: Engine, passes: int = 2) -> None:
         self._engine = engine
-        self._steps = (2, 1)[:passes]
+        self._step = 2 if passes == 1 else 1
 
     def __call__(
         self,
@@ -51,67 +53,78 @@ class MattingNetworkRefiner:
         Raises EngineError.
         """
         reduced = math.ceil(max(soft.shape) / _LONG_SIDE)
-        wanted = bands == UNKNOWN
-        if where is not None:
-            wanted &= where
-        matte = np.asarray(np.where(bands == UNKNOWN, soft, bands == FOREGROUND), np.float32)
-        for step in self._steps:
-            matte = self._pass(image, matte, bands, wanted, step * reduced)
-        return matte
-
-    def _pass(
-        self, image: Rgb, soft: Alpha, bands: npt.NDArray[np.uint8], unknown: npt.NDArray[np.bool_], step: int
-    ) -> Alpha:
+        unknown = bands == UNKNOWN
+        wanted = unknown if where is None else unknown & where
+        soft = np.asarray(np.where(unknown, soft, bands == FOREGROUND), np.float32)
         matte = soft.copy()
+        if not wanted.any():
+            return matte
+        closed = closed_form_lines(image, bands, _CLOSED * reduced)
+        step = self._step * reduced
         blend = _BLEND * step
         # What earlier tiles have written, by weight; only where tiles pass into each other is it more than one.
         written = np.zeros(soft.shape, np.uint8)
-        for tile in tiles(unknown, _LARGEST * step, _MARGIN * step, MULTIPLE * step):
+        for tile in tiles(wanted, _LARGEST * step, _MARGIN * step, MULTIPLE * step):
             wide = _grown(tile, blend, soft.shape)
-            found = self._alpha(image, soft, bands, wide, step)
+            found = self._alpha(image, soft, bands, closed, wide, step)
             at = (slice(wide.y0, wide.y1), slice(wide.x0, wide.x1))
             weight = _ramp(tile, wide, blend)
             before = written[at].astype(np.float32) / 255
             share = weight / (weight + before)
             mixed = found * share + matte[at] * (1 - share)
-            np.copyto(matte[at], mixed, where=unknown[at])
+            np.copyto(matte[at], mixed, where=wanted[at])
             written[at] = np.maximum(written[at], (weight * 255).astype(np.uint8))
         return matte
 
     def _alpha(
-        self, image: Rgb, soft: Alpha, bands: npt.NDArray[np.uint8], where: Rectangle, step: int
+        self,
+        image: Rgb,
+        soft: Alpha,
+        bands: npt.NDArray[np.uint8],
+        closed: npt.NDArray[np.float32],
+        where: Rectangle,
+        step: int,
     ) -> npt.NDArray[np.float32]:
         """Alpha of one rectangle, computed with a margin around it."""
         height, width = padded(where, (_MARGIN - _BLEND) * step, MULTIPLE * step)
         top = where.y0 - (height - where.height) // 2
         left = where.x0 - (width - where.width) // 2
         photo = _cut_out(image, top, left, height, width)
-        prior = _cut_out(soft, top, left, height, width)
+        mask = _cut_out(soft, top, left, height, width)
         known = _cut_out(bands, top, left, height, width)
-        lines = self._engine.run({INPUT: _network_input(photo, prior, known, step)})[OUTPUT][0]
+        shape = (soft.shape[0], soft.shape[1])
+        drawn = apply_colour_lines(part_of_lines(closed, shape, top, left, height, width), photo, mask)
+        guess = np.asarray(np.where(known == UNKNOWN, drawn, mask), np.float32)
+        lines = self._engine.run({INPUT: _network_input(photo, mask, guess, known, step)})[OUTPUT][0]
         inside = (
             slice(where.y0 - top, where.y0 - top + where.height),
             slice(where.x0 - left, where.x0 - left + where.width),
         )
-        return apply_colour_lines(lines, photo, prior)[inside]
+        return apply_colour_lines(lines, photo, guess)[inside]
 
 
-def _network_input(photo: Rgb, prior: Alpha, known: npt.NDArray[np.uint8], step: int) -> npt.NDArray[np.float32]:
-    """float32 (1, 6, h, w): colours, known foreground, known background, prior, all in 0..1, at 1/step of the size."""
-    height, width = prior.shape
+def _network_input(
+    photo: Rgb, mask: Alpha, closed: Alpha, known: npt.NDArray[np.uint8], step: int
+) -> npt.NDArray[np.float32]:
+    """float32 (1, 7, h, w), all in 0..1, at 1/step of the size.
+
+    Channels: the colours, known foreground, known background, the mask, the closed-form matte.
+    """
+    height, width = mask.shape
     size = (width // step, height // step)
-    out = np.empty((1, 6, size[1], size[0]), np.float32)
+    out = np.empty((1, 7, size[1], size[0]), np.float32)
     front, back = (known == FOREGROUND).view(np.uint8), (known == BACKGROUND).view(np.uint8)
     if step > 1:
         photo = np.asarray(cv2.resize(photo, size, interpolation=cv2.INTER_AREA), np.uint8)
-        prior = np.asarray(cv2.resize(prior, size, interpolation=cv2.INTER_AREA), np.float32)
+        mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_AREA), np.float32)
+        closed = np.asarray(cv2.resize(closed, size, interpolation=cv2.INTER_AREA), np.float32)
         # A cell is known only where all of it is.
         kernel = (step, step)
         front = _all_of(front, kernel, size)
         back = _all_of(back, kernel, size)
     for channel in range(3):
         np.multiply(photo[..., channel], np.float32(1 / 255), out=out[0, channel])
-    out[0, 3], out[0, 4], out[0, 5] = front, back, prior
+    out[0, 3], out[0, 4], out[0, 5], out[0, 6] = front, back, mask, closed
     return out
 
 

@@ -16,9 +16,9 @@ _COLOURS = {  # BGR
     "laplacian": (44, 160, 44),
     "gradient": (40, 39, 214),
     "validation_mae": (180, 119, 31),
-    "validation_prior_mae": (150, 150, 150),
+    "validation_closed_mae": (150, 150, 150),
 }
-_PANELS = (("alpha", "composition", "laplacian", "gradient"), ("validation_mae", "validation_prior_mae"))
+_PANELS = (("alpha", "composition", "laplacian", "gradient"), ("validation_mae", "validation_closed_mae"))
 
 
 def draw_curves(log: Path, target: Path) -> None:

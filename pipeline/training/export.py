@@ -28,7 +28,7 @@ _SMALLEST = 256  # values; smaller tensors (biases, shapes) stay as they are
 def export_network(folder: Path, target: Path) -> int:
     """Write the averaged weights of the checkpoint in `folder` to `target`; bytes written.
 
-    Input 'given' float32 (n, 6, h, w), output 'lines' float32 (n, 5, h / 2, w / 2); n, h and w dynamic, h and w
+    Input 'given' float32 (n, 7, h, w), output 'lines' float32 (n, 5, h / 2, w / 2); n, h and w dynamic, h and w
     multiples of 32.
     Raises ModelError when there is no checkpoint.
     """

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-CHANNELS = 6
-"""Of the input: red, green, blue in 0..1; surely foreground, surely background, each 0 or 1; a prior alpha in 0..1."""
+CHANNELS = 7
+"""Of the input: red, green, blue in 0..1; surely foreground, surely background, each 0 or 1; the soft mask (0.5 where
+there is none) and the closed-form matte, both in 0..1."""
 
 MULTIPLE = 32
 """Height and width of the input are multiples of this."""
@@ -28,7 +29,7 @@ _LINE = 0.01  # squared distance of the two colours (0..1) at which their line b
 class MattingNetwork(nn.Module):
     """Alpha in the unknown band of a trimap, from the photograph, the trimap and a prior.
 
-    Input float32 (N, 6, H, W), see `CHANNELS`; H and W multiples of 32. Output float32 (N, 1, H, W), nominally 0..1 but
+    Input float32 (N, 7, H, W), see `CHANNELS`; H and W multiples of 32. Output float32 (N, 1, H, W), nominally 0..1 but
     not clipped, so that training sees how far off it is: clip it. Known pixels come out close to 0 and 1, not exactly.
     widths: channels at 1/4, 1/8, 1/16 and 1/32 of the size.
     """
@@ -59,10 +60,10 @@ class MattingNetwork(nn.Module):
         last = self.head[-1]
         assert isinstance(last, nn.Conv2d)
         assert last.bias is not None
-        # At first: half the line of the two colours, half the prior, and nothing else.
+        # At first: the closed-form matte, and nothing else.
         nn.init.zeros_(last.weight)
         with torch.no_grad():
-            last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.5, 0.5]))
+            last.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0, 1.0]))
 
     def forward(self, given: Tensor) -> Tensor:
         """See the class."""
@@ -91,7 +92,7 @@ class MattingNetwork(nn.Module):
         features = self.up_sixteenth(least, at_sixteenth)
         features = self.up_eighth(features, at_eighth)
         features = self.up_quarter(features, at_quarter)
-        apart = line_half - half[:, 5:6]
+        apart = half[:, 6:7] - half[:, 5:6]
         lines = self.head(torch.cat([self.to_half(features), half, line_half, clarity_half, apart], 1))
         share, trust = lines[:, 4:5], lines[:, 5:6]
         slopes = lines[:, 0:3] + share * slope_half
@@ -102,7 +103,7 @@ class MattingNetwork(nn.Module):
 def apply_lines(lines: Tensor, given: Tensor) -> Tensor:
     """alpha (N, 1, H, W), not clipped, of lines (N, 5, H/2, W/2) on the full photograph and the prior."""
     full = functional.interpolate(lines, scale_factor=2.0, mode="bilinear", align_corners=False)
-    return (full[:, 0:3] * given[:, 0:3]).sum(1, keepdim=True) + full[:, 3:4] + full[:, 4:5] * given[:, 5:6]
+    return (full[:, 0:3] * given[:, 0:3]).sum(1, keepdim=True) + full[:, 3:4] + full[:, 4:5] * given[:, 6:7]
 
 
 def spread_colours(given: Tensor) -> tuple[Tensor, Tensor]:

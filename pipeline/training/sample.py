@@ -18,7 +18,8 @@ class Sample:
     front, back: uint8 (S, S, 3), colours with photo ~ alpha * front + (1 - alpha) * back (camera effects aside).
     trimap: uint8 (S, S) of 0 (background), 128 (unknown), 255 (foreground); may be wrong, as those of a bad
     segmentation are. prior: uint8 (S, S), the soft mask that the trimap came from, times 255; 128 all over the unknown
-    band where there was no mask.
+    band where there was no mask. closed: uint8 (S, S), the closed-form matte of photo and trimap, solved on a small
+    copy, times 255.
     """
 
     photo: Bytes
@@ -27,3 +28,4 @@ class Sample:
     back: Bytes
     trimap: Bytes
     prior: Bytes
+    closed: Bytes

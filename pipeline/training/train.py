@@ -70,7 +70,7 @@ class Training:
 
 
 class Samples(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
-    """Samples `first` to `first + count` of a seed as tensors: given (6, S, S), alpha (1, S, S), front and back."""
+    """Samples `first` to `first + count` of a seed as tensors: given (7, S, S), alpha (1, S, S), front and back."""
 
     def __init__(self, make: Callable[[int], Sample], first: int, count: int) -> None:
         self._make, self._first, self._count = make, first, count
@@ -85,12 +85,13 @@ class Samples(Dataset[tuple[Tensor, Tensor, Tensor, Tensor]]):
 
 
 def tensors(sample: Sample) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """uint8 tensors of a sample, channels first: (6, S, S) with masks of 0 and 255, (1, S, S), (3, S, S), (3, S, S)."""
+    """uint8 tensors of a sample, channels first: (7, S, S) with masks of 0 and 255, (1, S, S), (3, S, S), (3, S, S)."""
     known = np.stack(
         [
             np.where(sample.trimap == 255, 255, 0).astype(np.uint8),
             np.where(sample.trimap == 0, 255, 0).astype(np.uint8),
             sample.prior,
+            sample.closed,
         ]
     )
     given = np.concatenate([sample.photo.transpose(2, 0, 1), known])
@@ -171,17 +172,17 @@ def train(
 
 @torch.no_grad()
 def validate(network: nn.Module, batches: list[tuple[Tensor, ...]]) -> dict[str, float]:
-    """Mean absolute error within the unknown band of the network, and beside it of the prior, on the same samples."""
+    """Mean absolute error within the unknown band: of the network, and of the closed-form matte on the same samples."""
     network.eval()
-    error = prior_error = count = 0.0
+    error = closed_error = count = 0.0
     for given_bytes, alpha_bytes, *_ in batches:
         given, alpha = _unit(given_bytes), _unit(alpha_bytes)
         unknown = _unknown(given)
         predicted = network(given).clamp(0, 1)
         error += float(((predicted - alpha).abs() * unknown).sum())
-        prior_error += float(((given[:, 5:6] - alpha).abs() * unknown).sum())
+        closed_error += float(((given[:, 6:7] - alpha).abs() * unknown).sum())
         count += float(unknown.sum())
-    return {"validation_mae": round(error / count, 5), "validation_prior_mae": round(prior_error / count, 5)}
+    return {"validation_mae": round(error / count, 5), "validation_closed_mae": round(closed_error / count, 5)}
 
 
 def _unit(part: Tensor) -> Tensor:

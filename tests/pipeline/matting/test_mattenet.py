@@ -58,7 +58,7 @@ def test_it_ships_with_the_package_and_is_the_file_of_its_card() -> None:
 def test_its_sides_are_dynamic() -> None:
     session = onnxruntime.InferenceSession(str(model_path("mattenet")), providers=["CPUExecutionProvider"])
     for batch, height, width in ((1, 32, 64), (2, 96, 32)):
-        (lines,) = session.run(["lines"], {"given": np.zeros((batch, 6, height, width), np.float32)})
+        (lines,) = session.run(["lines"], {"given": np.zeros((batch, 7, height, width), np.float32)})
         assert lines.shape == (batch, 5, height // 2, width // 2)
 
 

@@ -1,0 +1,91 @@
+"""Closed-form matting on a small copy: against pymatting, on edges whose truth is known, on odd sizes."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from mattemill.kernels.closed_form import closed_form_lines, closed_form_matte
+from mattemill.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN
+
+Bytes = npt.NDArray[np.uint8]
+
+
+def stripes(height: int = 96, width: int = 128) -> tuple[Bytes, npt.NDArray[np.float64], Bytes]:
+    """A photograph of a soft wavy edge between two grounds that change slowly, its alpha, and a wide trimap."""
+    rows, columns = np.mgrid[:height, :width].astype(np.float64)
+    edge = width / 2 + 6 * np.sin(rows / 7)
+    alpha = np.clip((columns - edge) / 10 + 0.5, 0, 1)
+    front = np.stack([200 + 0.2 * rows, 90 - 0.3 * rows, 60 + 0 * rows], 2)
+    back = np.stack([40 + 0 * rows, 110 + 0.2 * columns, 180 - 0.2 * columns], 2)
+    image = np.round(alpha[..., None] * front + (1 - alpha[..., None]) * back).astype(np.uint8)
+    trimap = np.where(np.abs(columns - width / 2) < 20, UNKNOWN, np.where(columns > width / 2, FOREGROUND, BACKGROUND))
+    return image, alpha, trimap.astype(np.uint8)
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+def test_an_edge_between_slowly_changing_colours_is_found(step: int) -> None:
+    image, alpha, trimap = stripes()
+    found = closed_form_matte(image, trimap, step)
+    assert found.dtype == np.float32
+    assert np.abs(found - alpha)[trimap == UNKNOWN].mean() < 0.02
+
+
+def test_at_full_size_it_is_what_pymatting_solves() -> None:
+    pymatting = pytest.importorskip("pymatting", reason="the peer, pymatting, is missing")
+    image, _, trimap = stripes(60, 80)
+    image = np.clip(image + np.random.default_rng(0).normal(0, 6, image.shape), 0, 255).astype(np.uint8)
+    peer = pymatting.estimate_alpha_cf(image / 255.0, trimap / 255.0)
+    # Drawn by lines of windows of windows, so not the solution itself, but near it.
+    found = closed_form_matte(image, trimap, step=1, iterations=400)
+    assert np.abs(found - np.clip(peer, 0, 1))[trimap == UNKNOWN].mean() < 0.02
+
+
+def test_what_the_trimap_knows_is_kept_and_without_a_band_nothing_is_solved() -> None:
+    image, _, trimap = stripes()
+    found = closed_form_matte(image, trimap)
+    assert (found[trimap == FOREGROUND] == 1).all()
+    assert (found[trimap == BACKGROUND] == 0).all()
+    known = np.where(trimap == UNKNOWN, np.uint8(FOREGROUND), trimap)
+    assert not closed_form_lines(image, known).any()
+    assert np.array_equal(closed_form_matte(image, known), known == FOREGROUND)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (2, 3), (3, 3), (37, 5), (53, 211), (200, 97)])
+@pytest.mark.parametrize("step", [1, 4, 7])
+def test_odd_sizes_give_finite_values_in_range(shape: tuple[int, int], step: int) -> None:
+    rng = np.random.default_rng(1)
+    image = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    trimap = rng.choice(np.array([0, 128, 255], np.uint8), shape)
+    found = closed_form_matte(image, trimap, step)
+    assert found.shape == shape
+    assert np.isfinite(found).all()
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert closed_form_lines(image, trimap, step).shape == (5, -(-shape[0] // step), -(-shape[1] // step))
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_flat_ground_and_an_unknown_photograph_do_not_blow_up(value: int) -> None:
+    image = np.full((120, 90, 3), value, np.uint8)
+    for trimap in (np.full((120, 90), UNKNOWN, np.uint8), stripes(120, 90)[2]):
+        found = closed_form_matte(image, trimap)
+        assert np.isfinite(found).all()
+
+
+def test_noise_on_black_does_not_blow_up() -> None:
+    """Rounding in float32 can make the matrix indefinite there; it did, and gave NaN."""
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 3, (192, 192, 3), dtype=np.uint8)
+    trimap = np.full((192, 192), UNKNOWN, np.uint8)
+    trimap[:20], trimap[-20:] = FOREGROUND, BACKGROUND
+    for blur in (0, 5):
+        seen = cv2.blur(image, (blur, blur)) if blur else image
+        assert np.isfinite(closed_form_matte(seen, trimap, 2, iterations=200)).all()
+
+
+def test_sizes_that_differ_are_named() -> None:
+    with pytest.raises(ValueError, match="not of one size"):
+        closed_form_matte(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8))
