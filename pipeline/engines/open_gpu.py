@@ -1,0 +1,26 @@
+"""Opens a GPU for engines: the driver of mattemill.kernels.cuda on the device's own context."""
+
+from __future__ import annotations
+
+import importlib
+
+from mattemill.pipeline.engines.gpus import find_gpus
+from mattemill.pipeline.engines.lane import Lane
+from mattemill.pipeline.errors import DeviceError
+
+_DRIVER = "mattemill.kernels.cuda.pycuda_driver"
+
+
+def open_lane(index: int = 0) -> Lane:
+    """The lane of GPU `index` in this thread. Raises DeviceError when there is no GPU or no pycuda.
+
+    The driver is asked first: TensorRT's runtime ends the process where there is no GPU.
+    """
+    found = find_gpus()
+    if index >= len(found.gpus):
+        raise DeviceError(f"device cuda:{index}: {found.problem or f'there are {len(found.gpus)} GPUs'}")
+    try:
+        driver = importlib.import_module(_DRIVER).PycudaDriver(index)
+    except ImportError as error:
+        raise DeviceError(f"device cuda:{index}: {error}; pip install 'mattemill[gpu]' installs pycuda") from error
+    return Lane(driver, f"cuda:{index}")
