@@ -136,8 +136,8 @@ def plan_of(cache: EngineCache, entry: Entry, gpu: str) -> bytes:
     """
     if entry.sidecar is not None and not compared_on(entry, gpu):
         raise EngineError(
-            f"engine {entry.plan}: its output was not yet compared with ONNX Runtime's on {gpu}; run "
-            f"`mattemill engines build {entry.sidecar.recipe.model} --backend {entry.sidecar.recipe.backend}` on this machine"
+            f"engine {entry.plan}: its output was not yet compared with ONNX Runtime's on {gpu}; run here "
+            f"`mattemill engines build {entry.sidecar.recipe.model} --backend {entry.sidecar.recipe.backend}`"
         )
     return cache.read(entry)
 
