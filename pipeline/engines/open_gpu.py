@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-
+from mattemill.kernels.cuda.errors import NoGpuError
 from mattemill.pipeline.engines.gpus import find_gpus
 from mattemill.pipeline.engines.lane import Lane
 from mattemill.pipeline.errors import DeviceError
-
-_DRIVER = "mattemill.kernels.cuda.pycuda_driver"
 
 
 def open_lane(index: int = 0) -> Lane:
@@ -19,8 +16,10 @@ def open_lane(index: int = 0) -> Lane:
     found = find_gpus()
     if index >= len(found.gpus):
         raise DeviceError(f"device cuda:{index}: {found.problem or f'there are {len(found.gpus)} GPUs'}")
+    from mattemill.kernels.cuda.pycuda_driver import PycudaDriver
+
     try:
-        driver = importlib.import_module(_DRIVER).PycudaDriver(index)
-    except ImportError as error:
-        raise DeviceError(f"device cuda:{index}: {error}; pip install 'mattemill[gpu]' installs pycuda") from error
+        driver = PycudaDriver(index)
+    except NoGpuError as error:
+        raise DeviceError(f"device cuda:{index}: {error}") from error
     return Lane(driver, f"cuda:{index}")

@@ -49,6 +49,7 @@ def test_a_cap_is_halved_for_its_shape_and_no_other() -> None:
         ("cuMemAlloc failed: out of memory", "memory"),
         ("Error Code 2: OutOfMemory (Requested size was 1078243764 bytes.)", "memory"),
         ("CUDA_ERROR_OUT_OF_MEMORY", "memory"),
+        ("DeviceMemoryError: no pinned memory for (4,) of float32", "memory"),
         ("cuEventSynchronize failed: an illegal memory access was encountered", "lost"),
         ("Error Code 1: Cuda Runtime (misaligned address)", "lost"),
         ("cuCtxSynchronize failed: unspecified launch failure", "lost"),
