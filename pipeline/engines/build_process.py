@@ -98,8 +98,12 @@ def _compare(task: Task, tell: Tell) -> Parity:
     cases = cases_of(card_of(task.recipe.model), Path(task.network), read_photographs(Path(task.photos)))
     plan = (Path(task.scratch) / PLAN).read_bytes()
     module = import_tensorrt(task.recipe.backend)
-    engine = TensorRtEngine(module, plan, open_lane(task.gpu), name=task.recipe.model, buckets=BUCKETS)
-    return check_parity(engine, cases, gpu=task.gpu_name, name=task.recipe.model)
+    lane = open_lane(task.gpu)
+    try:
+        engine = TensorRtEngine(module, plan, lane, name=task.recipe.model, buckets=BUCKETS)
+        return check_parity(engine, cases, gpu=task.gpu_name, name=task.recipe.model)
+    finally:
+        lane.close()
 
 
 def main() -> int:

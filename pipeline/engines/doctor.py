@@ -39,7 +39,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """parts: everything looked for. plans: what would run where. cuda_refusal: of `--device cuda`; None if it is had."""
+    """parts: all that is looked for. plans: what would run where. cuda_refusal: of `--device cuda`, or None."""
 
     gpus: DriverFound
     parts: tuple[Part, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from mattemill.kernels.cuda.driver import Driver, Memory, Stream
 from mattemill.pipeline.errors import DeviceLostError, EngineError
@@ -14,12 +15,16 @@ class Lane:
     Networks run one behind the other in `compute`, so their contexts never overlap and need one arena between them, as
     large as the hungriest. Copies run in streams of their own, so that they overlap with computing.
 
-    driver: of the GPU, with its context current in this thread. device: 'cuda:N', for messages.
+    driver: of the GPU, with its context current in this thread. device: 'cuda:N', for messages. leave: gives the driver
+    back, called when the lane is closed and holds nothing of it any more.
     """
 
-    def __init__(self, driver: Driver, device: str = "cuda:0") -> None:
+    def __init__(self, driver: Driver, device: str = "cuda:0", leave: Callable[[], None] = lambda: None) -> None:
         self.driver = driver
         self.device = device
+        self._leave = leave
+        self._users: list[Callable[[], None]] = []
+        self._closed = False
         self.upload, self.compute, self.download = driver.stream(), driver.stream(), driver.stream()
         if self.compute.handle == 0:
             # TensorRT synchronises the whole device around work in the default stream.
@@ -45,10 +50,34 @@ class Lane:
             self._arena = self.driver.allocate(max(1, nbytes))
         return self._arena
 
+    def before_close(self, drop: Callable[[], None]) -> None:
+        """`drop` lets go of what a user of this lane has on the device; called once, when the lane is closed."""
+        self._users.append(drop)
+
+    def close(self) -> None:
+        """Wait for what is in flight, drop everything on the device, leave the GPU. Needed before the process ends.
+
+        Nothing is waited for on a GPU that is lost.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._lost is None:
+            for stream in self.streams:
+                stream.synchronise()
+        while self._users:
+            self._users.pop()()
+        self._arena = None
+        del self.upload, self.compute, self.download
+        self._leave()
+
     def check(self) -> None:
-        """Raises DeviceLostError when an earlier error has made the GPU unusable, EngineError in a foreign thread."""
+        """Raises DeviceLostError when an earlier error has made the GPU unusable, EngineError in a foreign thread or
+        after `close`."""
         if self._lost is not None:
             raise DeviceLostError(f"{self.device} cannot be used in this process any more: {self._lost}")
+        if self._closed:
+            raise EngineError(f"{self.device}: is closed")
         if threading.get_ident() != self._thread:
             raise EngineError(f"{self.device}: used from another thread than the one that opened it")
 

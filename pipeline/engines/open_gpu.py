@@ -11,7 +11,7 @@ from mattemill.pipeline.errors import DeviceError
 def open_lane(index: int = 0) -> Lane:
     """The lane of GPU `index` in this thread. Raises DeviceError when there is no GPU or no pycuda.
 
-    The driver is asked first: TensorRT's runtime ends the process where there is no GPU.
+    Close it before the process ends. The driver is asked first: without a GPU TensorRT's runtime ends the process.
     """
     found = find_gpus()
     if index >= len(found.gpus):
@@ -22,4 +22,4 @@ def open_lane(index: int = 0) -> Lane:
         driver = PycudaDriver(index)
     except NoGpuError as error:
         raise DeviceError(f"device cuda:{index}: {error}") from error
-    return Lane(driver, f"cuda:{index}")
+    return Lane(driver, f"cuda:{index}", driver.close)

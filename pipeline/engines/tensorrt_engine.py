@@ -60,11 +60,12 @@ class TensorRtEngine:
         self._context = context
         self._buckets = tuple(buckets)
         self._caps = BatchCaps()
-        self._slots = (Slot(lane), Slot(lane))
+        self._slots: tuple[Slot, ...] = (Slot(lane), Slot(lane))
         self._profile: int | None = None
         self._shapes: dict[str, Shape] = {}
         self._output_shapes: dict[str, Shape] = {}
         self._needed = 0
+        lane.before_close(self._drop)
         self.batch_limit = max(ranges[0].largest[0] for ranges in self._profiles)
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
@@ -229,6 +230,11 @@ class TensorRtEngine:
         for slot in self._slots:
             slot.clear()
         self._shapes = {}
+
+    def _drop(self) -> None:
+        """In this order: a context must go before its engine, and that before its runtime."""
+        self._slots = ()
+        del self._context, self._engine, self._runtime
 
     def _said(self) -> str:
         return "; ".join(self._messages.take_errors()) or "it does not say why"

@@ -243,6 +243,20 @@ def test_a_call_from_another_thread_is_an_error() -> None:
     assert "another thread" in str(raised[0])
 
 
+def test_closing_a_lane_gives_all_memory_back_and_leaves_the_gpu_last() -> None:
+    driver = FakeDriver()
+    used_when_left: list[int] = []
+    lane = Lane(driver, "cuda:0", lambda: used_when_left.append(driver.used))  # type: ignore[arg-type]
+    engine = TensorRtEngine(FakeTensorRt(driver), b"plan", lane, name="net", buckets=(1, 2))  # type: ignore[arg-type]
+    engine.run({"x": images(5)})
+    assert driver.used > 0
+    lane.close()
+    lane.close()
+    assert used_when_left == [0]
+    with pytest.raises(EngineError, match="cuda:0: is closed"):
+        engine.run({"x": images(1)})
+
+
 def test_a_driver_that_gives_the_default_stream_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     driver = FakeDriver()
     monkeypatch.setattr(fake_gpu.FakeStream, "_handles", iter([0, 0, 0]))
