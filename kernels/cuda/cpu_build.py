@@ -51,14 +51,22 @@ def build_for_cpu(sources: KernelSources, sanitizer: Sanitizer | None = None) ->
     return cached(f"cpu-{build_key(text, _version(found), *flags)}.so", make)
 
 
-def address_sanitizer() -> Path | None:
-    """The library that must be preloaded into a process that loads a sanitized build; None where there is none."""
+def address_sanitizer() -> str | None:
+    """What LD_PRELOAD must name in a process that loads a sanitized build; None where there is no such library.
+
+    The C++ library is among them, because exceptions of other extension modules go through the sanitizer.
+    """
     found = compiler()
     if found is None:
         return None
-    done = subprocess.run([found, "-print-file-name=libasan.so"], capture_output=True, text=True, check=False)
-    path = Path(done.stdout.strip())
-    return path if path.is_absolute() and path.exists() else None
+    paths = []
+    for name in ("libasan.so", "libstdc++.so"):
+        done = subprocess.run([found, f"-print-file-name={name}"], capture_output=True, text=True, check=False)
+        path = Path(done.stdout.strip())
+        if not (path.is_absolute() and path.exists()):
+            return None
+        paths.append(str(path))
+    return " ".join(paths)
 
 
 @functools.cache

@@ -25,8 +25,7 @@ _RUBBISH = 0xA5  # what new memory holds: a kernel that reads what nobody wrote 
 _ALIGNMENT = 256
 
 _libc = ctypes.CDLL(None)
-_libc.aligned_alloc.restype = ctypes.c_void_p
-_libc.aligned_alloc.argtypes = [ctypes.c_size_t, ctypes.c_size_t]
+_libc.posix_memalign.argtypes = [ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t, ctypes.c_size_t]
 _libc.free.argtypes = [ctypes.c_void_p]
 
 _one_launch = threading.Lock()  # a library's state is static, and two drivers may hold the same one
@@ -36,9 +35,10 @@ class CpuMemory:
     """Memory of the C library's, so that AddressSanitizer knows where it ends. Rubbish until written."""
 
     def __init__(self, nbytes: int) -> None:
-        address = _libc.aligned_alloc(_ALIGNMENT, nbytes)
-        if not address:
+        found = ctypes.c_void_p()
+        if _libc.posix_memalign(ctypes.byref(found), _ALIGNMENT, nbytes) or not found.value:
             raise DeviceMemoryError(f"{nbytes} bytes are not to be had")
+        address = found.value
         self.pointer: int = address
         self.nbytes = nbytes
         ctypes.memset(address, _RUBBISH, nbytes)

@@ -94,11 +94,10 @@ KERNEL(256) foreground_small(const Level* levels, int count, const byte* images,
   DYNAMIC_SHARED(float, colours);
   float* coarser = colours + 6 * levels[0].height * levels[0].width;
   const int t = threadIdx.x;
-  if (t < 6) {
+  if (t < 6) {  // read back by the same thread, since the coarsest level is one pixel
     const int n = sums[t < 3 ? 3 : 7];
     coarser[t] = (n ? (float)sums[t < 3 ? t : t + 1] / (float)n : 127.5f) / 255.f;
   }
-  __syncthreads();
   int before_height = 1, before_width = 1;
   for (int k = count - 1; k >= 0; --k) {
     const Level level = levels[k];
@@ -204,9 +203,11 @@ KERNEL(256) foreground_sharpen(const byte* image, long long stride, const float*
   const int reach = kWindow / 2;
   const float part = 1.f / (float)(kWindow * kWindow);
   float share = 0.f, f[3] = {0.f, 0.f, 0.f}, b[3] = {0.f, 0.f, 0.f};
+#pragma unroll 1  // else registers spill on sm_100
   for (int j = y - reach; j <= y + reach; ++j) {
     const int row = reflected(j, height);
     const float* alphas = row_of(alpha, alpha_stride, row);
+#pragma unroll 1
     for (int i = x - reach; i <= x + reach; ++i) {
       const int column = reflected(i, width);
       const float a = __saturatef(alphas[column]);

@@ -86,6 +86,7 @@ __device__ __forceinline__ void apply(const T* guide, long long stride, const fl
   const long long plane = (long long)height * width;
   const T* pixel = row_of(guide, stride, y) + (long long)x * channels;
   float total = 0.f;
+#pragma unroll 1  // else registers spill on sm_86
   for (int k = 0; k <= channels; ++k) {
     const float* line = lines + k * plane;
     const float above = line[y0 + x0] * across.weight[0] + line[y0 + x1] * across.weight[1];

@@ -1,7 +1,7 @@
 // Runs CUDA kernels on one CPU core, so that they can be tested where there is no GPU. Correctness only, never speed.
 //
 // Every CUDA thread of a block is a fiber: a stack of its own and a saved stack pointer. A thread runs until it ends or
-// waits at a barrier (__syncthreads, __syncwarp, a shuffle, a vote); then the next one runs. Blocks run one after
+// waits at a barrier (__syncthreads, __syncwarp, a shuffle, a vote); then another one runs. Blocks run one after
 // another. The order of the threads is forward, reverse or random by seed: a kernel whose result depends on it lacks a
 // barrier. Shared memory is filled with rubbish before each block, so that nothing can live on what the last one left.
 //
@@ -328,32 +328,47 @@ static inline void resume(Thread& thread) {
   release_warp(thread.warp);
 }
 
+// One turn for each of `count` threads that may run; false when none may.
+static inline bool turn_for(const unsigned* who, unsigned count) {
+  bool moved = false;
+  for (unsigned i = 0; i < count && !state.error[0]; ++i) {
+    Thread& thread = state.threads[who[i]];
+    if (thread.done || thread.wait != Wait::nothing) continue;
+    moved = true;
+    resume(thread);
+  }
+  return moved;
+}
+
+// Forward and reverse: each warp runs as far as it can before the next one gets a turn, as a warp may on a GPU.
+// Shuffled: every thread of the block gets one turn after another, in a new order each time.
 static inline void run_block(Order order) {
-  static unsigned turn[kMaxThreads];
+  static unsigned who[kMaxThreads];
   begin_block();
-  for (unsigned i = 0; i < state.count; ++i) turn[i] = order == reverse ? state.count - 1 - i : i;
-  while (state.live) {
-    if (order == shuffled)
-      for (unsigned i = state.count; i > 1; --i) {
-        unsigned j = random_below(i), swapped = turn[i - 1];
-        turn[i - 1] = turn[j];
-        turn[j] = swapped;
-      }
+  for (unsigned i = 0; i < state.count; ++i) who[i] = order == reverse ? state.count - 1 - i : i;
+  // In reverse the last warp, which may not be full, comes first.
+  const unsigned first = order == reverse && state.count % kWarp ? state.count % kWarp : kWarp;
+  while (state.live && !state.error[0]) {
     bool moved = false;
-    for (unsigned i = 0; i < state.count; ++i) {
-      Thread& thread = state.threads[turn[i]];
-      if (thread.done || thread.wait != Wait::nothing) continue;
-      moved = true;
-      resume(thread);
-      if (state.error[0]) return;
+    if (order == shuffled) {
+      for (unsigned i = state.count; i > 1; --i) {
+        unsigned j = random_below(i), swapped = who[i - 1];
+        who[i - 1] = who[j];
+        who[j] = swapped;
+      }
+      moved = turn_for(who, state.count);
+    } else {
+      for (unsigned begin = 0, end = first; begin < state.count; begin = end, end += kWarp) {
+        if (end > state.count) end = state.count;
+        while (turn_for(who + begin, end - begin)) moved = true;
+      }
     }
-    if (moved) continue;
+    if (moved || state.error[0]) continue;
     unsigned waiting = 0;
     for (unsigned i = 0; i < state.count; ++i) waiting += state.threads[i].wait == Wait::warp;
     snprintf(state.error, sizeof state.error,
              "deadlock in block (%u, %u, %u): %u threads wait at __syncthreads and %u at a barrier of their warp",
              state.block_index.x, state.block_index.y, state.block_index.z, state.at_barrier, waiting);
-    return;
   }
 }
 

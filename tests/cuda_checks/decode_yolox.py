@@ -12,7 +12,7 @@ from mattemill.pipeline.models.coco_boxes import keep_best
 from mattemill.pipeline.models.yolox import _grid
 from mattemill.pipeline.models.yolox import decode_yolox as numpy_decode_yolox
 
-SIZE, KINDS, THRESHOLD, IOU = (64, 96), 80, 0.3, 0.45
+SIZE, KINDS, THRESHOLD, IOU = (128, 160), 80, 0.3, 0.45
 PLACED = [(0.5, (0, 0)), (0.25, (3, 7)), (2.0, (0, 0))]
 SHAPES = [(128, 192), (200, 250), (30, 40)]
 

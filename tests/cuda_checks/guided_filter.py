@@ -35,7 +35,7 @@ def reference(guide: np.ndarray, target: np.ndarray, radius: int, eps: float) ->
 
 
 def check_it_agrees_with_the_paper_in_float64(device: Device) -> None:
-    for shape in SIZES[:4]:
+    for shape in [*SIZES[:3], (47, 61)]:
         image, mask = photograph(*shape), soft_mask(*shape)
         for guide in (image, np.ascontiguousarray(image[..., 1])):
             for radius, eps, tolerance in ((5, 1e-4, 2e-3), (9, 1e-2, 2e-4)):
@@ -45,7 +45,7 @@ def check_it_agrees_with_the_paper_in_float64(device: Device) -> None:
 
 
 def check_it_agrees_with_the_numpy_version_at_a_lower_resolution(device: Device) -> None:
-    cases = [((1, 37), 2), ((41, 1), 3), ((61, 97), 2), ((61, 97), 3), ((64, 96), 2), ((64, 96), 4), ((131, 127), 1)]
+    cases = [((1, 37), 2), ((41, 1), 3), ((61, 97), 3), ((64, 96), 2), ((67, 53), 1)]
     for shape, subsample in cases:
         image, mask = photograph(*shape), soft_mask(*shape)
         for guide in (image, (image / 255).astype(np.float32), np.ascontiguousarray(image[..., 0])):
