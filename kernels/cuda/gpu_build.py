@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -104,13 +105,11 @@ def _run_nvcc(text: str, flags: Sequence[str], to: Path) -> str:
     found = nvcc()
     if found is None:
         raise KernelBuildError("nvcc is not here: install the CUDA toolkit, or put nvcc on the path")
-    source = to.with_suffix(".cu")
-    source.write_text(text, encoding="utf-8")
-    try:
+    with tempfile.TemporaryDirectory(prefix="mattemill-nvcc-") as folder:
+        source = Path(folder) / "kernels.cu"
+        source.write_text(text, encoding="utf-8")
         command = [found, *flags, str(source), "-o", str(to)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    finally:
-        source.unlink()
     if done.returncode:
         raise KernelBuildError(f"nvcc refuses the kernels: {(done.stderr + done.stdout)[-4000:]}")
     return done.stderr + done.stdout

@@ -19,6 +19,9 @@ from mattemill.kernels.cuda.gpu_build import gpu_images
 from mattemill.kernels.cuda.sources import KernelSources
 
 
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the legacy default stream, nor it for this one
+
+
 class PycudaMemory:
     """A piece of the driver's pool; goes back to it when the object goes."""
 
@@ -113,8 +116,7 @@ class PycudaDriver:
             raise NoGpuError(f"the NVIDIA driver does not start: {error}") from error
         self._context.push()
         self._thread = threading.get_ident()
-        # Not the legacy default stream, which waits for all others.
-        self._stream = cuda.Stream()
+        self._stream = cuda.Stream(_NON_BLOCKING)
         self._pool = pycuda.tools.DeviceMemoryPool()
         self._closed = False
 
@@ -187,7 +189,7 @@ class PycudaDriver:
 
     def stream(self) -> PycudaStream:
         with self._guard():
-            return PycudaStream(self._cuda.Stream(), self._guard)
+            return PycudaStream(self._cuda.Stream(_NON_BLOCKING), self._guard)
 
     def event(self) -> PycudaEvent:
         with self._guard():
