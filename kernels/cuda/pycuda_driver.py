@@ -18,7 +18,6 @@ from mattemill.kernels.cuda.errors import DeviceMemoryError, KernelBuildError, K
 from mattemill.kernels.cuda.gpu_build import gpu_images
 from mattemill.kernels.cuda.sources import KernelSources
 
-
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: does not wait for the legacy default stream, nor it for this one
 
 
