@@ -21,8 +21,8 @@ from mattemill.pipeline.errors import EngineError, UsageError
 from mattemill.pipeline.models.cache import model_path
 from mattemill.pipeline.models.card import ByHand
 from mattemill.pipeline.models.cards import CARDS, DEFAULT_MODEL, card_of
-from mattemill.pipeline.models.load import MATTING
 
+_MATTING = next(card.name for card in CARDS.values() if card.task == "matting")
 _SAMPLES = Path(__file__).resolve().parents[2] / "tests" / "samples" / "photos"
 
 
@@ -35,7 +35,7 @@ def add_parser(commands: Any) -> None:
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True, parser_class=type(parser))
     build = actions.add_parser("build", help="build what is not in the cache, and compare it with ONNX Runtime")
     build.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"networks by their cards; default: {DEFAULT_MODEL} {MATTING}"
+        "names", nargs="*", metavar="NAME", help=f"networks by their cards; default: {DEFAULT_MODEL} {_MATTING}"
     )
     build.add_argument("--backend", choices=BACKENDS, help="tensorrt where it is installed with a GPU, or tensorrt_rtx")
     build.add_argument("--precision", choices=PRECISIONS, default="fp16", help="of the arithmetic (fp16)")
@@ -66,7 +66,7 @@ def add_parser(commands: Any) -> None:
 
 def build_engines(args: argparse.Namespace) -> int:
     """Build the engines that are missing; each is said when it is there."""
-    names = args.names or [DEFAULT_MODEL, MATTING]
+    names = args.names or [DEFAULT_MODEL, _MATTING]
     for name in names:
         if name not in CARDS:
             raise UsageError(f"model {name!r} is not known; known are {', '.join(sorted(CARDS))}")
