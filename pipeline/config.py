@@ -49,7 +49,7 @@ PIXEL_FIELDS = (
     "second_network",
     "second_doubt",
     "refine",
-    "matting_passes",
+    "matting_step",
     "subject_threshold",
     "despeckle",
     "fill_holes",
@@ -80,8 +80,8 @@ class JobConfig:
     main_share: float = 0.4  # 0..1 of the main part: less, further off = another thing; .4 to 1 within .004 IoU
     second_network: str = "none"  # u2net, where the first leaves doubt, adds .03 IoU; 165 MB that few want unasked
     second_doubt: float = 0.15  # of the first network's looks, from which the second is asked: 4 photographs in 10
-    matting_passes: int = 1  # of refine = 'network'; 2 looks at full size as well: 4 times its time, 1 % less SAD
-    refine: str = "network"  # our own, where the mask is soft: a fifth less SAD than the mask, in 0.1 s a photograph
+    matting_step: int = 2  # of refine = 'network', which sees 1/step of the side; 1: 3 % less SAD, twice its time
+    refine: str = "network"  # our own: a third less SAD than the mask, in 0.2 s a photograph
     subject_threshold: float = 0.5  # raw saliency 0..1 below which nothing counts as a subject
     confidence_threshold: float = 0.35  # 0..1; of those below it 9 in 10 were bad (IoU < .85): 44 % of the bad ones
 
@@ -129,7 +129,7 @@ class JobConfig:
             ("crop_margin", 0.0, 1.0),
             ("main_share", 0.0, 1.0),
             ("second_doubt", 0.0, 10.0),
-            ("matting_passes", 1, 2),
+            ("matting_step", 1, 2),
             ("subject_threshold", 0.0, 1.0),
             ("confidence_threshold", 0.0, 1.0),
             ("max_pixels", 1, 2**31),

@@ -54,8 +54,8 @@ RECIPES: Final[Mapping[str, Recipe]] = {
     for recipe in (
         Recipe(DEFAULT),  # the defaults of JobConfig: the best that the figures justify for a run over everything
         Recipe("fast", {"refine": "guided"}),  # no second thought on hair: a tenth of a second less a photograph
-        # u2net (165 MB, fetched first) where u2netp is in doubt: .03 IoU; mattenet at full size: hair in wrong masks
-        Recipe("best", {"second_network": "u2net", "matting_passes": 2}),
+        # u2net (165 MB, fetched first) where u2netp is in doubt: .03 IoU; mattenet at full size
+        Recipe("best", {"second_network": "u2net", "matting_step": 1}),
     )
 }
 """The recipes that come with mattemill, by name."""

@@ -86,7 +86,7 @@ def cases_of(card: ModelCard, path: Path, photographs: Iterable[Rgb]) -> list[Ca
 
 
 def _matte(photograph: Rgb, engine: Engine) -> None:
-    """Both passes over a mask of the localiser, at a size at which tiles of many shapes come up."""
+    """Both sizes over a mask of the localiser, at a size at which tiles of many shapes come up."""
     import cv2
 
     from mattemill.pipeline.models.load import LOCALISER, load_saliency
@@ -96,7 +96,8 @@ def _matte(photograph: Rgb, engine: Engine) -> None:
     small = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), np.uint8)
     mask = load_saliency(LOCALISER, "cpu")(small).mask
     soft = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR), np.float32) / np.float32(255)
-    MattingNetworkRefiner(engine)(small, soft, trimap(soft, max(1, round(0.006 * max(size)))))
+    for step in (1, 2):
+        MattingNetworkRefiner(engine, step)(small, soft, trimap(soft, max(1, round(0.006 * max(size)))))
 
 
 def check_parity(engine: Engine, cases: Sequence[Case], *, gpu: str, name: str) -> Parity:

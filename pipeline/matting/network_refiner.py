@@ -22,49 +22,45 @@ MULTIPLE = 32
 _LARGEST = 320  # px; larger tiles waste more on what is known, smaller ones more on margins
 _MARGIN = 16  # px of context around a tile, the blend included: the network sees further, but little depends on it
 _BLEND = 4  # px over which neighbouring tiles pass into each other
-_CLOSED = 4  # of the photograph's side, up to the size below, to that of the closed-form matte
+_CLOSED = 2  # of what the network sees: the side of the closed-form matte's level; it was trained with 2 and 4
 _LONG_SIDE = 1600  # px up to which the network sees the photograph as it is; the largest it was trained for
 
 
 class MattingNetworkRefiner:
     """Alpha in a trimap's unknown band; outside it the trimap's 0 and 1.
 
-    First the closed-form matte of a quarter of the size, then, tile by tile, the network, which sees it, and the mask,
-    and the photograph. What both predict are functions of the colour, drawn at full size. passes: 1 shows the network
-    the photograph at half its size, 2 shows it whole. A photograph longer than 1,600 px is shown at a half, a third ...
-    of that: the band of a soft mask grows with the photograph. Memory beyond the arguments and the result is a few
-    bytes a pixel and that of one tile.
+    First a closed-form matte, then, tile by tile, the network, which sees it, and the mask, and the photograph. What
+    both predict are functions of the colour, drawn at full size: they lose little at smaller ones. step: the network
+    sees 1/step of the photograph's side, and the closed-form matte is solved at half of that. A photograph longer than
+    1,600 px is shown at a half, a third ... of that: the band of a soft mask grows with the photograph. Memory beyond
+    the arguments and the result is a few bytes a pixel and that of one tile.
     """
 
-    def __init__(self, engine: Engine, passes: int = 2) -> None:
+    def __init__(self, engine: Engine, step: int = 2) -> None:
         self._engine = engine
-        self._step = 2 if passes == 1 else 1
+        self._step = step
 
     def __call__(
         self,
         image: Rgb,
         soft: Alpha,
         bands: npt.NDArray[np.uint8],
-        where: npt.NDArray[np.bool_] | None = None,
     ) -> Alpha:
         """A matte, float32 (H, W) in 0..1. image: uint8 (H, W, 3). soft: float32 (H, W). bands: uint8 (H, W), trimap.
 
-        where: bool (H, W), the unknown pixels that are asked for, None = all; the others keep the soft mask.
         Raises EngineError.
         """
-        reduced = math.ceil(max(soft.shape) / _LONG_SIDE)
         unknown = bands == UNKNOWN
-        wanted = unknown if where is None else unknown & where
         soft = np.asarray(np.where(unknown, soft, bands == FOREGROUND), np.float32)
         matte = soft.copy()
-        if not wanted.any():
+        if not unknown.any():
             return matte
-        closed = closed_form_lines(image, bands, _CLOSED * reduced)
-        step = self._step * reduced
+        step = self._step * math.ceil(max(soft.shape) / _LONG_SIDE)
+        closed = closed_form_lines(image, bands, _CLOSED * step)
         blend = _BLEND * step
         # What earlier tiles have written, by weight; only where tiles pass into each other is it more than one.
         written = np.zeros(soft.shape, np.uint8)
-        for tile in tiles(wanted, _LARGEST * step, _MARGIN * step, MULTIPLE * step):
+        for tile in tiles(unknown, _LARGEST * step, _MARGIN * step, MULTIPLE * step):
             wide = _grown(tile, blend, soft.shape)
             found = self._alpha(image, soft, bands, closed, wide, step)
             at = (slice(wide.y0, wide.y1), slice(wide.x0, wide.x1))
@@ -72,7 +68,7 @@ class MattingNetworkRefiner:
             before = written[at].astype(np.float32) / 255
             share = weight / (weight + before)
             mixed = found * share + matte[at] * (1 - share)
-            np.copyto(matte[at], mixed, where=wanted[at])
+            np.copyto(matte[at], mixed, where=unknown[at])
             written[at] = np.maximum(written[at], (weight * 255).astype(np.uint8))
         return matte
 

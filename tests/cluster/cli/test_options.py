@@ -31,7 +31,7 @@ OTHER = {
     "main_share": 0.6,
     "second_network": "u2net",
     "subject_threshold": 0.4,
-    "matting_passes": 2,
+    "matting_step": 1,
     "confidence_threshold": 0.2,
     "shadow": "drop",
     "match_colour": 0.5,

@@ -83,11 +83,20 @@ def test_a_given_trimap_is_honoured_and_filled(network: NetworkRefiner) -> None:
     assert np.abs(found - alpha)[bands == 128].mean() < 0.5 * np.abs(prior - alpha)[bands == 128].mean()
 
 
-def test_a_sharp_edge_is_left_to_the_guided_filter(network: NetworkRefiner) -> None:
+def test_a_sharp_edge_stays_sharp(network: NetworkRefiner) -> None:
     rows, columns = np.mgrid[:600, :800]
     alpha = np.clip((220 - np.hypot(rows - 300, columns - 400)) / 2 + 0.5, 0, 1).astype(np.float32)
     image = np.round(alpha[..., None] * 200 + (1 - alpha[..., None]) * np.array([30, 60, 90])).astype(np.uint8)
-    assert np.array_equal(network(image, alpha), GuidedRefiner()(image, alpha))
+    soft = as_a_network_sees(alpha)
+    assert np.abs(network(image, soft) - alpha).sum() < 0.2 * np.abs(soft - alpha).sum()
+
+
+def test_a_mask_that_is_all_doubt_is_left_as_it_is(network: NetworkRefiner) -> None:
+    image, alpha = tuft()
+    soft = 0.3 + 0.4 * as_a_network_sees(alpha)
+    assert np.array_equal(network(image, soft), soft)
+    soft[180:200, 180:200] = 1  # a little that is sure changes nothing
+    assert np.array_equal(network(image, soft), soft)
 
 
 @pytest.mark.slow

@@ -46,12 +46,12 @@ def disc(height: int, width: int) -> tuple[Planes, npt.NDArray[np.uint8], npt.ND
 
 
 @pytest.mark.parametrize("shape", [(700, 900), (401, 333), (40, 37), (3, 500)])
-@pytest.mark.parametrize("passes", [1, 2])
-def test_the_closed_form_matte_passed_through_comes_out_without_seams(shape: tuple[int, int], passes: int) -> None:
+@pytest.mark.parametrize("step", [1, 2])
+def test_the_closed_form_matte_passed_through_comes_out_without_seams(shape: tuple[int, int], step: int) -> None:
     soft, bands, image = disc(*shape)
-    found = MattingNetworkRefiner(Lines(prior=1.0), passes)(image, soft, bands)
+    found = MattingNetworkRefiner(Lines(prior=1.0), step)(image, soft, bands)
     assert found.shape == shape
-    closed = closed_form_matte(image, bands, step=4)
+    closed = closed_form_matte(image, bands, step=2 * step)
     assert np.allclose(found[bands == 128], closed[bands == 128], atol=0.01)
 
 
@@ -91,7 +91,7 @@ def test_tiles_are_bounded_and_of_sizes_that_the_network_takes() -> None:
 def test_a_large_photograph_is_shown_smaller_and_drawn_at_full_size() -> None:
     engine = Lines(red=1.0)
     soft, bands, image = disc(2000, 4000)
-    found = MattingNetworkRefiner(engine, passes=1)(image, soft, bands)
+    found = MattingNetworkRefiner(engine)(image, soft, bands)
     assert np.allclose(found[bands == 128], image[..., 0][bands == 128] / 255, atol=1e-5)
     seen = sum(shape[2] * shape[3] for shape in engine.shapes)
     assert seen < 2000 * 4000 / 36
@@ -101,9 +101,9 @@ def test_the_network_sees_the_mask_and_the_closed_form_matte_beside_the_photogra
     engine = Lines(prior=1.0)
     soft, bands, image = disc(300, 300)
     bands[145:155, :] = 128  # so wide that the band is one tile, which holds the middle
-    MattingNetworkRefiner(engine)(image, soft, bands)
+    MattingNetworkRefiner(engine, step=1)(image, soft, bands)
     mask = np.where(bands == 128, soft, bands == 255)
-    closed = closed_form_matte(image, bands, step=4)
+    closed = closed_form_matte(image, bands, step=2)
     for channel, wanted in ((5, mask), (6, closed)):
         seen = sum(float(given[0, channel].sum()) for given in engine.inputs)
         assert seen > 0.9 * float(wanted[bands == 128].sum())
@@ -115,7 +115,7 @@ def test_a_cell_of_a_reduced_trimap_is_known_only_where_all_of_it_is() -> None:
     bands = np.zeros((64, 3200), np.uint8)
     bands[:, 1001:1004] = 128
     bands[:, 1004:] = 255
-    MattingNetworkRefiner(engine)(np.zeros((64, 3200, 3), np.uint8), np.zeros(bands.shape, np.float32), bands)
+    MattingNetworkRefiner(engine, step=1)(np.zeros((64, 3200, 3), np.uint8), np.zeros(bands.shape, np.float32), bands)
     known = engine.inputs[-1][0, 3:5].sum(0)
     assert set(np.unique(known)) == {0.0, 1.0}
     assert ((1 - known).sum(1)[10:20] == 2).all()  # three unknown columns from an odd one on touch two cells of two
