@@ -13,8 +13,9 @@ from typing import Any
 
 from mattemill.pipeline.engines.recipe import EngineRecipe, Precision
 from mattemill.pipeline.errors import EngineError, ModelError
+from mattemill.pipeline.models.rewrite_deform_conv import rewrite_deform_conv
 
-_REWRITE = "1"
+_REWRITE = "2"
 """Of the rewriting below. Another number for every change that can change its output: it is part of an engine's key."""
 
 _INSTALL = "pip install 'mattemill[gpu]' installs it"
@@ -37,8 +38,8 @@ def prepare(path: Path, recipe: EngineRecipe) -> bytes:
     """The ONNX file to build from.
 
     Only the recipe's outputs, in their order; dimensions that differ inside a profile are free; weights and
-    arithmetic in the recipe's precision. Raises ModelError when the file is not the network of the recipe, EngineError
-    when the onnx package is missing.
+    arithmetic in the recipe's precision; DeformConv, which TensorRT lacks, as GridSample. Raises ModelError when the
+    file is not the network of the recipe, EngineError when the onnx package is missing.
     """
     model = _load(path)
     _keep_outputs(model, recipe, path)
@@ -48,6 +49,8 @@ def prepare(path: Path, recipe: EngineRecipe) -> bytes:
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         model = convert_float_to_float16(model, keep_io_types=True)
+    # After the conversion: what computes places in pixels stays in float32.
+    rewrite_deform_conv(model)
     data: bytes = model.SerializeToString()
     return data
 
