@@ -74,6 +74,8 @@ class InputContract:
     'letterbox' keeps it and fills the rest (bottom right) with grey 114, 'tiles' takes parts of the photograph as they
     are. divisor: pixels 0..255 are divided by it; None = by the image's own maximum.
     mean, std: subtracted, then divided by, per channel, in the order of the network's channels.
+    resample: 'bilinear' is Pillow's, with antialiasing (what torchvision and transformers do); the others are those of
+    `kernels.network_input`.
     """
 
     name: str
@@ -82,7 +84,7 @@ class InputContract:
     divisor: float | None
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    resample: Literal["lanczos", "linear", "area"]
+    resample: Literal["lanczos", "linear", "area", "bilinear"]
     bgr: bool = False
 
 

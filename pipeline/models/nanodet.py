@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mattemill.kernels.network_input import network_input
 from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.errors import EngineError
 from mattemill.pipeline.models.card import ModelCard
+from mattemill.pipeline.models.card_input import card_input
 from mattemill.pipeline.models.coco_boxes import CocoBoxes, keep_best
 from mattemill.pipeline.photo import Rgb
 
@@ -32,15 +32,7 @@ class NanodetDetector:
     def __call__(self, image: Rgb) -> CocoBoxes:
         """Boxes in uint8 (H, W, 3) RGB: stretched to the input, BGR, normalised by the COCO statistics."""
         contract = self.card.input
-        tensor = network_input(
-            image,
-            contract.size,
-            divisor=contract.divisor,
-            mean=contract.mean,
-            std=contract.std,
-            bgr=contract.bgr,
-            resample=contract.resample,
-        )
+        tensor = card_input(image, contract)
         outputs = self._engine.run({contract.name: tensor})
         boxes, scores = [], []
         for stride, of_class, of_sides in zip(

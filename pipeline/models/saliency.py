@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mattemill.kernels.network_input import network_input
 from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.models.card import ModelCard
+from mattemill.pipeline.models.card_input import card_input
 from mattemill.pipeline.photo import Rgb
 
 
@@ -44,15 +44,7 @@ class SaliencyNetwork:
         Raises EngineError when the network fails.
         """
         contract = self.card.input
-        tensor = network_input(
-            image,
-            contract.size,
-            divisor=contract.divisor,
-            mean=contract.mean,
-            std=contract.std,
-            bgr=contract.bgr,
-            resample=contract.resample,
-        )
+        tensor = card_input(image, contract)
         raw = self._engine.run({contract.name: tensor})[self.card.output.names[0]]
         return normalised(raw.reshape(raw.shape[-2:]))
 
