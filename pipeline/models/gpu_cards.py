@@ -41,3 +41,36 @@ RTDETR_V2_R18 = ModelCard(
     ),
     notes=("Trained on COCO 2017: its 80 classes leave most catalogue goods out.", _UNTESTED),
 )
+
+VITMATTE_SMALL = ModelCard(
+    name="vitmatte_small",
+    family="vitmatte",
+    task="matting",
+    sha256="bf28d2e0be2c073286e88d60ad649d7123da2749a2d99133fd1098d5887e0225",
+    size_bytes=103_885_865,
+    weights_licence="Apache-2.0",
+    code_licence="MIT (hustvl/ViTMatte)",
+    origin="Yao et al., ViTMatte, 2023 (hustvl/ViTMatte); ONNX export by Xenova",
+    source=ByHand(
+        page="https://huggingface.co/Xenova/vitmatte-small-composition-1k",
+        how="onnx/model.onnx, any size in multiples of 32 px",
+    ),
+    input=InputContract(
+        name="pixel_values",
+        size=(32, 32),
+        fit="tiles",
+        divisor=255.0,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        resample="area",
+    ),
+    output=OutputContract(
+        names=("alphas",),
+        meaning="float32 (n, 1, h, w), alpha 0..1; the input's fourth plane is the trimap, 0, .5, 1, not normalised",
+    ),
+    notes=(
+        "non-commercial training data: trained on Adobe's Composition-1k, whose terms allow research only; "
+        "have it cleared before commercial use.",
+        _UNTESTED,
+    ),
+)
