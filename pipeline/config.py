@@ -29,6 +29,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "format": ("png", "webp"),
     "subjects": ("main", "all"),
     "device": ("auto", "cpu", "cuda"),
+    "engine": ("auto", "onnxruntime", "tensorrt", "tensorrt_rtx"),
+    "precision": ("auto", "fp32", "fp16"),
     "placement": ("auto", "split", "fused"),
     "detector": ("saliency", "yolox", "nanodet"),
     "refine": ("network", "guided", "none"),
@@ -51,6 +53,7 @@ PIXEL_FIELDS = (
     "refine",
     "matting_step",
     "subject_threshold",
+    "precision",
     "despeckle",
     "fill_holes",
     "feather",
@@ -101,6 +104,8 @@ class JobConfig:
 
     # Where and how it runs.
     device: str = "auto"  # 'auto' takes a GPU when one is usable; a named device is had or is an error
+    engine: str = "auto"  # on a GPU TensorRT where it is there, else onnxruntime; a named one is had or is an error
+    precision: str = "auto"  # 'auto': fp16 in TensorRT (u2netp's IoU to fp32 is .998); onnxruntime does what a file has
     placement: str = "auto"  # 'split': a pool per stage; 'fused': one actor holds the three network stages
     workers: int = 0  # network workers in all; 0 = from the cores (or GPUs) and a calibration
     cpus: int = 0  # cores to use; 0 = those this process may run on
@@ -150,6 +155,11 @@ class JobConfig:
             if not low <= value <= high:
                 raise ConfigError(f"{name} = {value}: must lie in {low}..{high}")
         check_finishing(self)
+        if self.engine in ("tensorrt", "tensorrt_rtx") and self.device == "cpu":
+            raise ConfigError(f"engine = {self.engine!r} runs on GPUs and device = 'cpu' is asked for: leave one out")
+        if self.precision == "fp16" and (self.engine == "onnxruntime" or self.device == "cpu"):
+            what = "engine = 'onnxruntime'" if self.engine == "onnxruntime" else "device = 'cpu'"
+            raise ConfigError(f"precision = 'fp16' is made in TensorRT's engines, and {what} is asked for")
         if self.background is not None and self.output != "composite":
             raise ConfigError(f"background = {self.background!r}: only --output composite has a background")
         if (
@@ -175,8 +185,11 @@ class JobConfig:
         """16 hex digits that change with anything that can change a pixel of an output.
 
         model_hashes: sha256 by role ('detect', 'segment', ...), for every network that takes part.
+        A precision that is left open counts as fp32: where there may be a GPU, settle it first (`engines.place`).
         """
         pixels: dict[str, Any] = {name: getattr(self, name) for name in PIXEL_FIELDS}
+        if self.precision != "fp16":
+            del pixels["precision"]  # as it was before there was a choice: what is done stays done
         picture = self.background_picture
         if picture is not None:
             try:

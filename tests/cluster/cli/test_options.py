@@ -22,6 +22,8 @@ OTHER = {
     "model": "isnet",
     "refine": "none",
     "device": "cpu",
+    "engine": "onnxruntime",
+    "precision": "fp32",
     "placement": "fused",
     "endpoint_url": "http://127.0.0.1:1",
     "region": "eu-north-1",
