@@ -99,7 +99,7 @@ class Remembering:
 
     def _loaded(self) -> SaliencyNetwork:
         if self._network is None:
-            self._network = load_saliency(self.name, "cpu")
+            self._network = load_saliency(self.name)
         return self._network
 
 

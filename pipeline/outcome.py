@@ -16,7 +16,7 @@ class Facts:
     etag: of the bytes that were really read. boxes: ((x0, y0, x1, y1), ...) in pixels as shown.
     box_scores: 0..1, one a box. scores: named quality figures (0..1 unless the name says otherwise).
     seconds: wall time by stage name. attempts: calls by stage that held this image.
-    worker: stage -> 'node:pid' that did it. device: stage -> where it ran ('cpu', 'cuda:0').
+    worker: stage -> 'node:pid' that did it. device: stage -> where it ran ('cpu', 'cuda:0 tensorrt fp16').
     """
 
     width: int | None = None

@@ -94,7 +94,7 @@ def _matte(photograph: Rgb, engine: Engine) -> None:
     scale = min(1.0, _LONG_SIDE / max(photograph.shape[:2]))
     size = (round(photograph.shape[1] * scale), round(photograph.shape[0] * scale))
     small = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), np.uint8)
-    mask = load_saliency(LOCALISER, "cpu")(small).mask
+    mask = load_saliency(LOCALISER)(small).mask
     soft = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR), np.float32) / np.float32(255)
     for step in (1, 2):
         MattingNetworkRefiner(engine, step)(small, soft, trimap(soft, max(1, round(0.006 * max(size)))))

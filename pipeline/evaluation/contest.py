@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.devices import resolve_device
+from mattemill.pipeline.engines.place import place_of
 from mattemill.pipeline.errors import UsageError
 from mattemill.pipeline.evaluation.closed_form import ClosedFormRefiner
 from mattemill.pipeline.evaluation.needs import needed
@@ -51,9 +51,7 @@ class Contestant:
 
     def refiner(self) -> Refiner:
         """What finds alpha in the band. Raises UsageError when closed-form matting is not installed."""
-        return (
-            ClosedFormRefiner() if self.closed_form else make_refiner(self.config, resolve_device(self.config.device))
-        )
+        return ClosedFormRefiner() if self.closed_form else make_refiner(self.config, place_of(self.config))
 
 
 def contestants(

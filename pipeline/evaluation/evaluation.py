@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Final
 
 from mattemill.pipeline.config import MATTE_VERSION, PIXEL_FIELDS, JobConfig
+from mattemill.pipeline.engines.place import place_of, settled
 from mattemill.pipeline.evaluation.contest import Contestant
 from mattemill.pipeline.evaluation.datasets import TruthSet
 from mattemill.pipeline.evaluation.instances import InstanceRow, InstanceScores, check_instances, instance_scores
@@ -83,7 +84,7 @@ class Evaluation:
             "confidence_threshold": contestant.threshold,
             "closed_form": contestant.closed_form,
             "models": model_hashes(config),
-            "fingerprint": config.fingerprint(model_hashes(config)),
+            "fingerprint": settled(config, place_of(config)).fingerprint(model_hashes(config)),
             "groups": {name: rounded(figures) for name, figures in summary.groups.items()},
             "trust": _trust_json(summary),
             "instances": {name: rounded(asdict(each)) for name, each in self.instances[contestant.name].items()},

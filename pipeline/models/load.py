@@ -1,18 +1,26 @@
-"""Networks of a job, loaded on a device."""
+"""Networks of a job, loaded where it runs them: see `engines.place` for how that is chosen."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mattemill.pipeline.engines.engine import Engine
+from mattemill.pipeline.engines.open_engine import ensure_at, open_engine
+from mattemill.pipeline.engines.place import CPU, Place
 from mattemill.pipeline.errors import ConfigError, ModelError
 from mattemill.pipeline.models.cache import file_sha256, model_path
+from mattemill.pipeline.models.card import ModelCard
 from mattemill.pipeline.models.cards import DEFAULT_MODEL, card_of
 from mattemill.pipeline.models.coco_boxes import CocoDetector
 from mattemill.pipeline.models.nanodet import NanodetDetector
 from mattemill.pipeline.models.saliency import SaliencyNetwork
 from mattemill.pipeline.models.yolox import YoloxDetector
+
+if TYPE_CHECKING:
+    from mattemill.pipeline.engines.builder import BuildProgress
 
 LOCALISER = DEFAULT_MODEL
 """The saliency network that finds the subject on the full frame, whichever one cuts it."""
@@ -23,7 +31,7 @@ MATTING = "mattenet"
 _DETECTOR_CARDS = {"yolox": "yolox_nano", "nanodet": "nanodet_m"}
 
 
-def load_saliency(name: str, device: str, threads: int = 1) -> SaliencyNetwork:
+def load_saliency(name: str, place: Place = CPU, threads: int = 1) -> SaliencyNetwork:
     """A saliency network by the name of its card.
 
     Raises ConfigError when the model does something else, ModelError, EngineError, DeviceError.
@@ -31,27 +39,25 @@ def load_saliency(name: str, device: str, threads: int = 1) -> SaliencyNetwork:
     card = card_of(name)
     if card.task != "saliency":
         raise ConfigError(f"model = {name!r} is a {card.task} network and makes no mask; take u2netp, u2net or isnet")
-    engine = OnnxRuntimeEngine(model_path(name), device, threads, outputs=card.output.names, name=name)
-    return SaliencyNetwork(card, engine)
+    return SaliencyNetwork(card, open_engine(card, model_path(name), place, threads))
 
 
-def load_second(config: JobConfig, loaded: SaliencyNetwork) -> SaliencyNetwork | None:
+def load_second(config: JobConfig, loaded: SaliencyNetwork, place: Place = CPU) -> SaliencyNetwork | None:
     """The network that is asked where the first ones leave doubt; None when the job has none.
 
-    loaded: the segmenting network, which may be it; the second is loaded where it is. Raises as `load_saliency`.
+    loaded: the segmenting network, which may be it; place: where that runs. Raises as `load_saliency`.
     """
     if config.second_network == "none":
         return None
-    return loaded if loaded.card.name == config.second_network else load_saliency(config.second_network, loaded.device)
+    return loaded if loaded.card.name == config.second_network else load_saliency(config.second_network, place)
 
 
-def load_matting(device: str, threads: int = 1) -> OnnxRuntimeEngine:
+def load_matting(place: Place = CPU, threads: int = 1) -> Engine:
     """Our own matting network, as `MattingNetworkRefiner` drives it. Raises ModelError, EngineError, DeviceError."""
-    card = card_of(MATTING)
-    return OnnxRuntimeEngine(model_path(MATTING), device, threads, outputs=card.output.names, name=MATTING)
+    return open_engine(card_of(MATTING), model_path(MATTING), place, threads)
 
 
-def load_detector(config: JobConfig, device: str, threads: int = 1) -> CocoDetector | None:
+def load_detector(config: JobConfig, place: Place = CPU, threads: int = 1) -> CocoDetector | None:
     """The COCO detector that the job asks for, from the user's own file; None for 'saliency'.
 
     The file may be another training of the same architecture and size; its hash is in the job's fingerprint.
@@ -60,11 +66,22 @@ def load_detector(config: JobConfig, device: str, threads: int = 1) -> CocoDetec
     if config.detector == "saliency":
         return None
     card = card_of(_DETECTOR_CARDS[config.detector])
-    path = _detector_file(config)
-    engine = OnnxRuntimeEngine(path, device, threads, outputs=card.output.names, name=card.name)
+    engine = open_engine(card, _detector_file(config), place, threads)
     if config.detector == "yolox":
         return YoloxDetector(card, engine)
     return NanodetDetector(card, engine)
+
+
+def ensure_engines(config: JobConfig, place: Place, on_progress: Callable[[BuildProgress], None]) -> None:
+    """Build what the cache lacks of the engines that the job needs at this place, so that its workers find them.
+
+    Returns at once where the place needs none. What `on_progress` raises ends the build that runs, and comes out.
+    Raises ModelError, EngineError, DeviceError, UsageError.
+    """
+    if place.engine == "onnxruntime":
+        return
+    for card, path in _networks(config):
+        ensure_at(card, path, place, on_progress=on_progress)
 
 
 def saliency_networks(config: JobConfig) -> dict[str, str]:
@@ -84,6 +101,17 @@ def model_hashes(config: JobConfig) -> dict[str, str]:
     if config.detector != "saliency":
         hashes["detect_coco"] = file_sha256(_detector_file(config))
     return hashes
+
+
+def _networks(config: JobConfig) -> list[tuple[ModelCard, Path]]:
+    """The card and the file of every network that the job runs, each once."""
+    names = list(dict.fromkeys(saliency_networks(config).values()))
+    if config.refine == "network":
+        names.append(MATTING)
+    found = [(card_of(name), model_path(name)) for name in names]
+    if config.detector != "saliency":
+        found.append((card_of(_DETECTOR_CARDS[config.detector]), _detector_file(config)))
+    return found
 
 
 def _detector_file(config: JobConfig) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import cv2
 
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.devices import resolve_device
+from mattemill.pipeline.engines.place import place_of
 from mattemill.pipeline.hints import Hint
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.models.load import LOCALISER, load_saliency
@@ -38,12 +38,14 @@ class CutStage:
     ) -> None:
         """refine: instead of the config's own. new_steps: makes the clocks of an image. Evaluation brings both."""
         cv2.setNumThreads(1)
-        self.device = resolve_device(config.device)
-        localiser = load_saliency(LOCALISER, self.device)
-        network = localiser if config.model == LOCALISER else load_saliency(config.model, self.device)
-        self._find = make_finder(config, localiser, self.device)
-        self._segment = make_segmenter(config, network)
-        self._make_matte = MatteMaker(config, refine, self.device)
+        place = place_of(config)
+        self.device = str(place)
+        localiser = load_saliency(LOCALISER, place)
+        network = localiser if config.model == LOCALISER else load_saliency(config.model, place)
+        self._find = make_finder(config, localiser, place)
+        self._segment = make_segmenter(config, network, place)
+        self._make_matte = MatteMaker(config, refine, place)
+        self._matte_device = self.device if config.refine == "network" and refine is None else "cpu"
         self._follow = HintFollower(localiser, network, margin=config.crop_margin)
         self._new_steps = new_steps
 
@@ -63,7 +65,7 @@ class CutStage:
                 mask, scores = self._segment(lambda: image, image.shape[:2], found.detection, index)
                 masks.append(mask)
                 facts = facts.merged(Facts(scores=scores))
-        with steps.step("matte", "cpu"):
+        with steps.step("matte", self._matte_device):
             try:
                 cut, scores = self._make_matte(image, found.detection, masks)
             except RefusedError as refused:
@@ -75,6 +77,6 @@ class CutStage:
         with steps.step("hint", self.device):
             image = decode(photo.data, photo.header)
             soft, box, scores = self._follow(image, hint)
-        with steps.step("matte", "cpu"):
+        with steps.step("matte", self._matte_device):
             cut = self._make_matte.hinted(image, soft, hint)
         return Done(cut, Facts(boxes=(box,) if box is not None else (), scores={**scores, **cut.scores}))

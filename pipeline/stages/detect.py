@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mattemill.kernels.components import components
 from mattemill.kernels.parts import rank_parts
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.devices import resolve_device
+from mattemill.pipeline.engines.place import CPU, Place, place_of
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.models.coco_boxes import CocoDetector
 from mattemill.pipeline.models.load import LOCALISER, load_detector, load_saliency
@@ -95,8 +95,9 @@ class DetectStage:
 
     def __init__(self, config: JobConfig) -> None:
         cv2.setNumThreads(1)
-        self.device = resolve_device(config.device)
-        self._find = make_finder(config, load_saliency(LOCALISER, self.device), self.device)
+        place = place_of(config)
+        self.device = str(place)
+        self._find = make_finder(config, load_saliency(LOCALISER, place), place)
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         return run_each(self.name, self.device, items, self._one)
@@ -106,9 +107,9 @@ class DetectStage:
         return Done(found.detection, detection_facts(found), fan_out=len(found.detection.boxes))
 
 
-def make_finder(config: JobConfig, network: SaliencyNetwork, device: str) -> SubjectFinder:
+def make_finder(config: JobConfig, network: SaliencyNetwork, place: Place = CPU) -> SubjectFinder:
     """The finder that the job asks for, over a loaded saliency network."""
-    coco = load_detector(config, device)
+    coco = load_detector(config, place)
     return SubjectFinder(
         network,
         coco,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mattemill.kernels.paste import paste_masks
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.devices import resolve_device
+from mattemill.pipeline.engines.place import CPU, Place, place_of
 from mattemill.pipeline.errors import ConfigError, ImageError
 from mattemill.pipeline.finishing import Finisher
 from mattemill.pipeline.hints import Hint
@@ -30,14 +30,14 @@ from mattemill.pipeline.stages.stage import Done, StageResult
 class MatteMaker:
     """Pastes the soft masks, refines them in the unknown band, and gives out matte, cut-out or composite.
 
-    refine: instead of the one that the config names. device: of a network that refines. Raises ConfigError when the
+    refine: instead of the one that the config names. place: of a network that refines. Raises ConfigError when the
     background cannot be read, ModelError, EngineError, DeviceError.
     """
 
-    def __init__(self, config: JobConfig, refine: Refiner | None = None, device: str = "cpu") -> None:
+    def __init__(self, config: JobConfig, refine: Refiner | None = None, place: Place = CPU) -> None:
         self._threshold = config.confidence_threshold
         self._second_network = config.second_network
-        self._refine = refine if refine is not None else make_refiner(config, device)
+        self._refine = refine if refine is not None else make_refiner(config, place)
         self._finish = Finisher(config, load_background(config) if config.output == "composite" else None)
 
     def __call__(self, image: Rgb, detection: Detection, masks: Sequence[CropMask]) -> tuple[Cut, dict[str, float]]:
@@ -79,8 +79,9 @@ class MatteStage:
 
     def __init__(self, config: JobConfig) -> None:
         cv2.setNumThreads(1)
-        self.device = resolve_device(config.device) if config.refine == "network" else "cpu"
-        self._make_matte = MatteMaker(config, device=self.device)
+        place = place_of(config) if config.refine == "network" else CPU
+        self.device = str(place)
+        self._make_matte = MatteMaker(config, place=place)
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         return run_each(self.name, self.device, items, self._one)

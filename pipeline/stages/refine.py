@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mattemill.kernels.guided_filter import guided_filter
 from mattemill.kernels.trimap import FOREGROUND, UNKNOWN, trimap
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.place import CPU, Place
 from mattemill.pipeline.matting.network_refiner import MattingNetworkRefiner
 from mattemill.pipeline.models.load import load_matting
 from mattemill.pipeline.photo import Alpha, Rgb
@@ -92,12 +93,12 @@ class NetworkRefiner:
     A trimap from outside is the network's alone: see `MattingNetworkRefiner`. Where most of a mask is neither in nor
     out, its trimap holds too little that is sure, and a matte made from it is bolder than the mask and no righter.
 
-    device: 'cpu' or 'cuda:N'. step: 2 shows the network half of the photograph's side, 1 all of it.
+    place: where the network runs. step: 2 shows the network half of the photograph's side, 1 all of it.
     Raises ModelError, EngineError, DeviceError.
     """
 
-    def __init__(self, device: str = "cpu", step: int = 2) -> None:
-        self._network = MattingNetworkRefiner(load_matting(device), step)
+    def __init__(self, place: Place = CPU, step: int = 2) -> None:
+        self._network = MattingNetworkRefiner(load_matting(place), step)
 
     def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
         if bands is not None:
@@ -117,11 +118,11 @@ class NetworkRefiner:
         return matte
 
 
-def make_refiner(config: JobConfig, device: str = "cpu") -> Refiner:
+def make_refiner(config: JobConfig, place: Place = CPU) -> Refiner:
     """The refiner that the config names. Raises ModelError, EngineError, DeviceError."""
     match config.refine:
         case "network":
-            return NetworkRefiner(device, config.matting_step)
+            return NetworkRefiner(place, config.matting_step)
         case "guided":
             return GuidedRefiner()
     return NoRefiner()

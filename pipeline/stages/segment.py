@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mattemill.kernels.crop import Window, crop, expand_box
 from mattemill.kernels.parts import nearest_kept, rank_parts
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.devices import resolve_device
+from mattemill.pipeline.engines.place import CPU, Place, place_of
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.looks import Consensus, Look, consensus, merged, seen
 from mattemill.pipeline.models.load import LOCALISER, load_saliency, load_second
@@ -140,8 +140,9 @@ class SegmentStage:
 
     def __init__(self, config: JobConfig) -> None:
         cv2.setNumThreads(1)
-        self.device = resolve_device(config.device)
-        self._segment = make_segmenter(config, load_saliency(config.model, self.device))
+        place = place_of(config)
+        self.device = str(place)
+        self._segment = make_segmenter(config, load_saliency(config.model, place), place)
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         return run_each(self.name, self.device, items, self._one)
@@ -152,14 +153,14 @@ class SegmentStage:
         return Done(mask, Facts(scores=scores))
 
 
-def make_segmenter(config: JobConfig, network: SaliencyNetwork) -> Segmenter:
-    """The segmenter that the job asks for, over a loaded network. Loads the second one when there is one."""
+def make_segmenter(config: JobConfig, network: SaliencyNetwork, place: Place = CPU) -> Segmenter:
+    """The segmenter that the job asks for, over a loaded network. Loads the second one at `place`, if there is one."""
     return Segmenter(
         network,
         margin=config.crop_margin,
         localiser=LOCALISER,
         main_share=config.main_share if config.subjects == "main" else None,
-        second=load_second(config, network),
+        second=load_second(config, network, place),
         second_doubt=config.second_doubt,
     )
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.place import Place
 from mattemill.pipeline.models import load
 from mattemill.pipeline.models.cards import CARDS
 from mattemill.pipeline.models.load import load_second, model_hashes, saliency_networks
 
 
 def _loaded(name: str) -> Any:
-    return SimpleNamespace(card=CARDS[name], device="cuda:0")
+    return SimpleNamespace(card=CARDS[name])
 
 
 def test_the_default_has_none() -> None:
@@ -32,10 +33,10 @@ def test_its_hash_is_in_the_fingerprint() -> None:
 
 
 def test_it_is_loaded_where_the_first_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(load, "load_saliency", lambda name, device: asked.append((name, device)))
-    load_second(JobConfig(second_network="u2net"), _loaded("u2netp"))
-    assert asked == [("u2net", "cuda:0")]
+    asked: list[tuple[str, Place]] = []
+    monkeypatch.setattr(load, "load_saliency", lambda name, place: asked.append((name, place)))
+    load_second(JobConfig(second_network="u2net"), _loaded("u2netp"), Place("cuda:0", "tensorrt", "fp16"))
+    assert asked == [("u2net", Place("cuda:0", "tensorrt", "fp16"))]
 
 
 def test_a_segmenting_network_that_is_also_the_second_is_not_loaded_again() -> None:
