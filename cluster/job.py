@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mattemill.cluster.committer import Committer
+from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.feed import ShardFeed
 from mattemill.cluster.layout import Layout, lay_out
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.devices import find_cuda, resolve_device
+from mattemill.pipeline.engines.gpus import find_gpus
+from mattemill.pipeline.engines.place import Place, place_of, settled
 from mattemill.pipeline.errors import ModelError, StoreError
 from mattemill.pipeline.ledger.ledger import Ledger
 from mattemill.pipeline.ledger.resume import RetrySelection
@@ -47,13 +49,17 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A job that makes sense: all that can be known before anything is written."""
+    """A job that makes sense: all that can be known before anything is written.
+
+    config: with device, engine and precision settled as `place` has them. layout: its device is `place` as text.
+    """
 
     source: Source
     sink: Location
     config: JobConfig
     model_hashes: Mapping[str, str]
     fingerprint: str
+    place: Place
     layout: Layout
 
 
@@ -80,9 +86,12 @@ def prepare(source: str, sink: str, config: JobConfig, stages: str = DEFAULT_STA
     if stages == DEFAULT_STAGES:
         for name in set(saliency_networks(config).values()):
             model_path(name)  # here and not in a worker: before Ray is started and anything is written
-    device = resolve_device(config.device)
-    gpus = find_cuda().devices if device.startswith("cuda") else 0
-    return Prepared(opened, where, config, hashes, config.fingerprint(hashes), lay_out(config, device, gpus))
+    place = place_of(config)
+    config = settled(config, place)
+    gpus = () if place.device == "cpu" else find_gpus().gpus
+    smallest = min((gpu.memory_bytes for gpu in gpus), default=0)
+    layout = lay_out(config, str(place), len(gpus), gpu_bytes=smallest)
+    return Prepared(opened, where, config, hashes, config.fingerprint(hashes), place, layout)
 
 
 def run_job(
@@ -123,7 +132,12 @@ def run_job(
         committer = Committer(ledger)
         feed.start()
         try:
-            if feed.wait_for_first(_FIRST_LOOK) and not stop.is_set():
+            if (
+                feed.wait_for_first(_FIRST_LOOK)
+                and not stop.is_set()
+                and build_engines(job.config, job.place, on_progress, stop, clocked.started)
+            ):
+                clocked.phase("engines")
                 loop, spilled = _run_on_ray(job, feed, committer, ledger, stages, on_progress, stop, clocked, cells)
                 summary = _summary(job, feed, committer, ledger, clocked, loop.drained, cells[0], spilled)
             else:
@@ -152,7 +166,8 @@ def plan_job(
     _check_background(config)
     where = Location.parse(sink)
     opened = open_source(source, config, exclude=where)
-    device = resolve_device(config.device)
+    place = place_of(config)
+    device, config = str(place), settled(config, place)
     needs = _model_needs(config)
     fingerprint: str | None = None
     try:
@@ -254,7 +269,7 @@ def _run_on_ray(
         from mattemill.cluster.cell import Cell
         from mattemill.cluster.main_loop import MainLoop
 
-        layout = lay_out(config, layout.device, layout.gpus, store)
+        layout = lay_out(config, layout.device, layout.gpus, store, layout.gpu_bytes)
         cell = Cell(layout.plan, config, str(job.sink), module=stages, gpu_shares=layout.gpu_shares)
         cells.append(cell)
         loop = MainLoop(

@@ -81,7 +81,8 @@ class JobSummary:
     seconds: of the whole run, listing and start included. images_per_second: images / seconds.
     first_matte_seconds: from the start of the run to the first output written, None when there was none.
     setup_seconds: by phase before the first image ('ray', 'models', 'workers', 'calibration', ...).
-    devices: stage -> where it ran. placement: 'split' or 'fused'. workers: stage -> how many.
+    devices: stage -> where its networks ran ('cpu', 'cuda:0 tensorrt fp16').
+    placement: 'split' or 'fused'. workers: stage -> how many.
     retries: calls that were made again. worker_deaths: workers that were replaced.
     spilled_bytes: what Ray's object store wrote to disk (0 is right). peak_bytes: most bytes in flight.
     """
@@ -144,7 +145,7 @@ class JobPlan:
     already_done: images with an outcome that stands; `failed_before` of them are failures (not retried unless asked).
     skipped: listed objects that are no images, by kind. shards: how many the due images make.
     examples: (key, output key) of the first due images.
-    device: where networks would run ('cpu', 'cuda'). placement: 'split' or 'fused' or 'auto'.
+    device: where networks would run ('cpu', 'cuda:0 tensorrt fp16'). placement: 'split' or 'fused' or 'auto'.
     """
 
     source: str

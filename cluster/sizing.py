@@ -95,6 +95,7 @@ def solve(
     network_workers: int = 0,
     target_call_seconds: float = TARGET_CALL_SECONDS,
     max_batch: Mapping[str, int] | None = None,
+    per_gpu: int = 1,
 ) -> Sizing:
     """Workers, shares and batches that make the slowest stage as fast as it can be.
 
@@ -105,8 +106,9 @@ def solve(
     network_workers: how many workers the network stages have in all (at least one each); 0 = as many as pay.
     max_batch: items a call of a stage may hold at most; default 32.
 
-    On GPUs every GPU stage has one worker on each GPU and all shares are equal, so that they fit onto the GPUs in
-    whatever order Ray places them. Raises ValueError when a figure is not positive.
+    per_gpu: workers of each GPU stage on each GPU; more than one where they work on the CPU between their passes.
+    On GPUs all shares are equal, so that they fit onto the GPUs in whatever order Ray places them. Raises ValueError
+    when a figure is not positive.
     """
     work = _work(seconds_by_stage, fan_out, cpus, gpus)
     on_gpu = [name for name in work if gpus > 0 and name in gpu_stages]
@@ -117,13 +119,13 @@ def solve(
     if total := sum(core_seconds.values()):
         limits["cpus"] = cpus / total
     if on_gpu:
-        limits["gpus"] = gpus / sum(work[name] for name in on_gpu)
+        limits["gpus"] = gpus * per_gpu / sum(work[name] for name in on_gpu)
     if not limits:  # stages that only wait: one worker each, as fast as the slowest of them
         slowest = max(work, key=lambda name: work[name])
         limits[slowest] = 1.0 / work[slowest]
     wanted = min(limits.values())
 
-    counts = {name: max(1, int(gpus)) for name in on_gpu}
+    counts = {name: max(1, int(gpus)) * per_gpu for name in on_gpu}
     for name in on_cpu:
         share = max(1.0 / _MOST_PER_CORE, core_seconds[name] / work[name])
         fills = math.ceil(cpus / share)  # that many of its workers fill every core
@@ -135,7 +137,7 @@ def solve(
 
     bottleneck = min(limits, key=lambda name: limits[name])
     rate = limits[bottleneck]
-    gpu_share = _down(gpus / max(1, int(gpus)) / len(on_gpu)) if on_gpu else 0.0
+    gpu_share = _down(gpus / max(1, int(gpus)) / (len(on_gpu) * per_gpu)) if on_gpu else 0.0
     stages = {
         name: StageSize(
             workers=counts[name],

@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
     name = "stdin" if args.photo == _STREAM else args.photo
     try:
         hint = _hint(args, data)
+        _build_engines(config)
         cutting = Cutter(config).cut(data, hint)
     except ImageError as error:
         facts: dict[str, Any] = {"photo": name, "outcome": "failure", "reason": error.reason, "message": error.message}
@@ -97,6 +98,18 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _build_engines(config: JobConfig) -> None:
+    """What the first photograph on a new GPU waits for, for minutes, told on stderr; nothing on a CPU."""
+    from mattemill.pipeline.engines.place import place_of
+    from mattemill.pipeline.models.load import ensure_engines
+
+    place = place_of(config)
+    if place.engine != "onnxruntime":
+        from mattemill.cluster.cli.engines import BuildTeller
+
+        ensure_engines(config, place, BuildTeller())
 
 
 def _add_hints(parser: argparse.ArgumentParser) -> None:

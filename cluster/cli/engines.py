@@ -14,6 +14,7 @@ from mattemill.cluster.cli import options, say
 from mattemill.pipeline.engines.builder import BuildProgress, ensure_engine
 from mattemill.pipeline.engines.engine_cache import EngineCache, Entry
 from mattemill.pipeline.engines.gpus import find_gpus
+from mattemill.pipeline.engines.open_engine import PHOTOGRAPHS
 from mattemill.pipeline.engines.prune import prunable
 from mattemill.pipeline.engines.recipe import BACKENDS, PRECISIONS, Backend
 from mattemill.pipeline.engines.tensorrt_api import INSTALL, version_of
@@ -23,7 +24,6 @@ from mattemill.pipeline.models.card import ByHand
 from mattemill.pipeline.models.cards import CARDS, DEFAULT_MODEL, card_of
 
 _MATTING = next(card.name for card in CARDS.values() if card.task == "matting")
-_SAMPLES = Path(__file__).resolve().parents[2] / "tests" / "samples" / "photos"
 
 
 def add_parser(commands: Any) -> None:
@@ -44,9 +44,9 @@ def add_parser(commands: Any) -> None:
     build.add_argument(
         "--photos",
         type=Path,
-        default=_SAMPLES,
+        default=PHOTOGRAPHS,
         metavar="DIR",
-        help="photographs to compare on (the repository's)",
+        help="photographs to compare on (three of its own)",
     )
     listing = actions.add_parser("list", help="the engines in the cache")
     verify = actions.add_parser("verify", help="hash the engines against their sidecars")
@@ -87,7 +87,7 @@ def build_engines(args: argparse.Namespace) -> int:
             photos=args.photos,
             cache=cache,
             gpu=args.gpu,
-            on_progress=_Teller(),
+            on_progress=BuildTeller(),
         )
         built.append(_entry_json(entry))
         if not args.json:
@@ -200,7 +200,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
     return {"engine": str(entry.plan), "problem": entry.problem, "used_at": entry.used_at, "sidecar": sidecar}
 
 
-class _Teller:
+class BuildTeller:
     """Progress on stderr: one line that is written over on a terminal, one line a step elsewhere."""
 
     def __init__(self) -> None:
