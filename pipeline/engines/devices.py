@@ -1,14 +1,10 @@
-"""Which device an engine runs on. What was asked for by name is had, or it is an error that says why not."""
+"""What this machine has for onnxruntime on CUDA; see `place` for what becomes of it."""
 
 from __future__ import annotations
 
 import ctypes
-import logging
 from dataclasses import dataclass
 
-from mattemill.pipeline.errors import DeviceError
-
-_LOG = logging.getLogger(__name__)
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
@@ -59,24 +55,3 @@ def find_cuda() -> CudaFound:
     count = ctypes.c_int(0)
     code = driver.cuDeviceGetCount(ctypes.byref(count))
     return CudaFound(provider, code == 0, f"cuDeviceGetCount gives {code}", count.value if code == 0 else 0)
-
-
-def resolve_device(asked: str, found: CudaFound | None = None) -> str:
-    """'cpu' or 'cuda:0' for what was asked: 'auto', 'cpu' or 'cuda'.
-
-    'auto' takes the GPU when all that it needs is there and says in the log why not otherwise.
-    found: what the machine has; looked up when not given. Raises DeviceError when 'cuda' cannot be had.
-    """
-    if asked == "cpu":
-        return "cpu"
-    if asked not in ("auto", "cuda"):
-        raise DeviceError(f"device {asked!r}: must be auto, cpu or cuda")
-    cuda = found if found is not None else find_cuda()
-    if not cuda.missing:
-        return "cuda:0"
-    if asked == "cuda":
-        raise DeviceError(
-            f"device cuda was asked for and cannot be had: {'; '.join(cuda.missing)}. Or ask for --device cpu"
-        )
-    _LOG.info("device=cpu asked=auto why=%r", "; ".join(cuda.missing))
-    return "cpu"

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
-from typing import Literal
 
 from mattemill.pipeline.engines.devices import CudaFound, find_cuda
 from mattemill.pipeline.engines.gpus import DriverFound, find_gpus
+from mattemill.pipeline.engines.modules import State, module_state
+from mattemill.pipeline.engines.place import PREFERRED, EnginesFound, find_engines
 from mattemill.pipeline.engines.tensorrt_api import INSTALL
-
-State = Literal["ok", "missing", "broken"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +62,23 @@ _MODULES = (
         "",
     ),
 )
-_ENGINES = "TensorRT engines (mattemill engines build; jobs do not use them yet)"
+_ENGINES = "mattemill engines build"
 
 
 def diagnose(gpus: DriverFound | None = None, cuda: CudaFound | None = None) -> Diagnosis:
     """Look at everything. gpus, cuda: what the driver shows; asked when not given."""
     found = gpus if gpus is not None else find_gpus()
     cuda = cuda if cuda is not None else find_cuda()
-    parts = [_driver(found), *(_module(*entry) for entry in _MODULES), _provider(cuda)]
-    refusal = None
-    if cuda.missing:
-        refusal = f"device cuda was asked for and cannot be had: {'; '.join(cuda.missing)}"
-    return Diagnosis(found, tuple(parts), _plans(found, cuda, parts), refusal)
+    engines = find_engines(found, cuda)
+    modules = [_module(*entry) for entry in _MODULES]
+    parts = [_driver(found), *(_doubted(part, engines) for part in modules), _provider(cuda)]
+    return Diagnosis(found, tuple(parts), _plans(found, engines, parts), engines.refusal())
+
+
+def _doubted(part: Part, engines: EnginesFound) -> Part:
+    """With what speaks against it on this GPU although it is installed."""
+    doubts = [doubt for name, doubt in engines.doubts.items() if name == part.name and part.state == "ok"]
+    return replace(part, found="; ".join([part.found, *doubts]))
 
 
 def _driver(found: DriverFound) -> Part:
@@ -91,15 +94,9 @@ def _driver(found: DriverFound) -> Part:
 
 
 def _module(name: str, distributions: tuple[str, ...], purpose: str, get: str) -> Part:
-    try:
-        importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        # Its own absence, and not that of something it needs.
-        if error.name is not None and (name == error.name or name.startswith(f"{error.name}.")):
-            return Part(name, "missing", "not installed", purpose, get)
-        return Part(name, "broken", str(error), purpose, get)
-    except Exception as error:  # a GPU library that finds no driver raises whatever it likes
-        return Part(name, "broken", " ".join(str(error).split()) or type(error).__name__, purpose, get)
+    state, why = module_state(name)
+    if state != "ok":
+        return Part(name, state, why, purpose, get)
     for distribution in distributions:
         try:
             return Part(name, "ok", metadata.version(distribution), purpose)
@@ -116,16 +113,14 @@ def _provider(cuda: CudaFound) -> Part:
     return Part("onnxruntime's CUDA provider", "missing", "this onnxruntime is built without it", purpose, get)
 
 
-def _plans(gpus: DriverFound, cuda: CudaFound, parts: list[Part]) -> tuple[Plan, ...]:
+def _plans(gpus: DriverFound, found: EnginesFound, parts: list[Part]) -> tuple[Plan, ...]:
     state = {part.name: part.state for part in parts}
-    if cuda.missing:
-        networks = Plan("networks of a job (--device auto)", "cpu", "; ".join(cuda.missing))
-    else:
-        networks = Plan("networks of a job (--device auto)", "cuda:0", "onnxruntime with its CUDA provider")
+    networks = _networks(found)
     lacks = [name for name in ("pycuda.driver", "onnx") if state[name] != "ok"]
     builds = [name for name in ("tensorrt", "tensorrt_rtx") if state[name] == "ok"]
     if gpus.gpus and builds and not lacks:
-        engines = Plan(_ENGINES, "cuda:0", f"{builds[0]}, compared on the GPU")
+        why = "; ".join([f"{builds[0]}, compared on the GPU", *(d for n, d in found.doubts.items() if n == builds[0])])
+        engines = Plan(_ENGINES, "cuda:0", why)
     elif "tensorrt_rtx" in builds and state["onnx"] == "ok":
         why = "; ".join([gpus.problem or "", *(f"{name} is {state[name]}" for name in lacks)]).strip("; ")
         engines = Plan(_ENGINES, "built here, run nowhere", why)
@@ -135,3 +130,12 @@ def _plans(gpus: DriverFound, cuda: CudaFound, parts: list[Part]) -> tuple[Plan,
         engines = Plan(_ENGINES, "nowhere", why)
     codecs = Plan("decoding and encoding", "cpu", "simplejpeg, Pillow, isal")
     return (networks, engines, codecs)
+
+
+def _networks(found: EnginesFound) -> Plan:
+    work = "networks of a job (--device auto)"
+    engine = next((name for name in PREFERRED if found.usable(name, named=False)), None)
+    if engine is None:
+        return Plan(work, "cpu", (found.refusal() or "").partition(" cannot be had: ")[2])
+    passed = [f"{name}: {found.why_not(name)}" for name in PREFERRED[: PREFERRED.index(engine)]]
+    return Plan(work, "cuda:0", "; ".join([f"in {engine}", *passed]))

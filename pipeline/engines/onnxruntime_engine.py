@@ -22,7 +22,7 @@ class OnnxRuntimeEngine:
     Measured for u2netp on one core: all graph optimisations are worth a fifth of the time, the memory arena
     another fifth; batches gain nothing on a CPU.
 
-    path: the ONNX file. device: 'cpu' or 'cuda:N' as `resolve_device` gives it. threads: of one forward pass; workers
+    path: the ONNX file. device: 'cpu' or 'cuda:N' as a `Place` has it. threads: of one forward pass; workers
     are made one a core, so more would only fight. outputs: names to read; None = all. name: for messages.
     Raises EngineError when the file cannot be loaded, DeviceError when the session is not where it was asked to be.
     """

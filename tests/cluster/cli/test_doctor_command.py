@@ -9,9 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from mattemill.cluster.cli.doctor import text_of
-from mattemill.pipeline.engines.devices import CudaFound, find_cuda, resolve_device
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.devices import CudaFound
 from mattemill.pipeline.engines.doctor import diagnose
 from mattemill.pipeline.engines.gpus import DriverFound, Gpu, find_gpus
+from mattemill.pipeline.engines.place import find_engines, place_of
 from mattemill.pipeline.errors import DeviceError
 
 _NO_DRIVER = DriverFound(None, (), "no NVIDIA driver: libcuda.so.1 cannot be loaded")
@@ -28,12 +30,12 @@ def test_it_finds_what_is_installed_here(here: Callable[..., int], capsys: pytes
         assert parts[name]["state"] == "ok"
         assert parts[name]["found"][0].isdigit()
     assert (parts["NVIDIA GPU"]["state"] == "ok") == bool(find_gpus().gpus)
-    assert (found["cuda_refusal"] is None) == (not find_cuda().missing)
+    assert found["cuda_refusal"] == find_engines().refusal()
 
 
 def test_it_says_the_same_as_device_cuda_does_when_it_refuses() -> None:
     with pytest.raises(DeviceError) as refused:
-        resolve_device("cuda", _NO_CUDA)
+        place_of(JobConfig(device="cuda"), find_engines(_NO_DRIVER, _NO_CUDA))
     said = diagnose(_NO_DRIVER, _NO_CUDA).cuda_refusal
     assert said is not None
     assert str(refused.value).startswith(said)
