@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mattemill.pipeline.engines.place import CPU, Place, rtx_capabilities, rtx_doubt
-from mattemill.pipeline.errors import EngineError
+from mattemill.pipeline.errors import DeviceError, EngineError
 from mattemill.pipeline.models.card import ModelCard
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def open_engine(
     from mattemill.pipeline.engines.tensorrt_engine import TensorRtEngine
 
     cache = cache if cache is not None else EngineCache()
-    gpu = find_gpus().gpus[place.gpu]
+    found = find_gpus()
+    if place.gpu >= len(found.gpus):
+        raise DeviceError(f"{place}: {found.problem or f'there is no GPU {place.gpu}'}")
+    gpu = found.gpus[place.gpu]
     try:
         entry = ensure_at(card, path, place, on_progress=_Logged(), cache=cache)
         plan = plan_of(cache, entry, gpu.name)
@@ -104,12 +107,16 @@ def _lane(gpu: int) -> Lane:
 
 
 class _Logged:
-    """Progress of a build in the log: every step, and every tenth of one."""
+    """Progress of a build in the log: that it began, for whoever waits and has no other news, every step, every tenth."""
 
     def __init__(self) -> None:
         self._told: tuple[str, int] | None = None
 
     def __call__(self, progress: BuildProgress) -> None:
+        if self._told is None:
+            _LOG.warning(
+                "engine model=%s is not in the cache: it is built, once, for minutes", progress.model
+            )
         tenth = (progress.step, int(progress.share * 10))
         if tenth != self._told:
             self._told = tenth

@@ -23,7 +23,7 @@ from mattemill.pipeline.engines.gpus import DriverFound, Gpu
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mattemill.pipeline.engines.place import EnginesFound, Place
 from mattemill.pipeline.engines.sidecar import Parity
-from mattemill.pipeline.errors import EngineError
+from mattemill.pipeline.errors import DeviceError, EngineError
 from mattemill.pipeline.images.header import read_header
 from mattemill.pipeline.models.load import ensure_engines, load_matting, load_saliency
 from mattemill.pipeline.photo import ImageRef, Photo
@@ -77,9 +77,12 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
     return tasks
 
 
-def test_a_network_is_built_for_the_first_worker_and_found_by_the_next(built: list[Task], u2netp: Path) -> None:
+def test_a_network_is_built_for_the_first_worker_and_found_by_the_next(
+    built: list[Task], u2netp: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(2):
         assert load_saliency("u2netp", _PLACE).device == "cuda:0"
+    assert caplog.text.count("engine model=u2netp is not in the cache") == 1
     (task,) = built
     assert (task.compile, task.compare, task.gpu_name) == (True, True, "NVIDIA H200")
     assert sorted(path.suffix for path in Path(task.photos).iterdir()) == [".jpg", ".jpg", ".md", ".webp"]
@@ -93,6 +96,12 @@ def test_the_job_builds_every_network_that_it_runs_before_its_workers_start(buil
     ensure_engines(JobConfig(), _PLACE, told.append)
     load_matting(_PLACE)
     assert len(built) == 2
+
+
+def test_a_gpu_that_is_not_there_is_an_error(built: list[Task], u2netp: Path) -> None:
+    with pytest.raises(DeviceError, match=r"cuda:1 tensorrt fp16: there is no GPU 1"):
+        load_saliency("u2netp", Place("cuda:1", "tensorrt", "fp16"))
+    assert built == []
 
 
 def test_on_the_cpu_nothing_is_built(built: list[Task], u2netp: Path) -> None:
