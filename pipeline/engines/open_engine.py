@@ -107,16 +107,14 @@ def _lane(gpu: int) -> Lane:
 
 
 class _Logged:
-    """Progress of a build in the log: that it began, for whoever waits and has no other news, every step, every tenth."""
+    """Progress of a build in the log: that it began (a warning, for whoever waits), every step and tenth."""
 
     def __init__(self) -> None:
         self._told: tuple[str, int] | None = None
 
     def __call__(self, progress: BuildProgress) -> None:
         if self._told is None:
-            _LOG.warning(
-                "engine model=%s is not in the cache: it is built, once, for minutes", progress.model
-            )
+            _LOG.warning("engine model=%s is not in the cache: it is built, once, for minutes", progress.model)
         tenth = (progress.step, int(progress.share * 10))
         if tenth != self._told:
             self._told = tenth
