@@ -94,10 +94,13 @@ class OutputContract:
 
     names: the outputs that are read, in the order in which the family's code wants them.
     meaning: a sentence on shapes and ranges.
+    values: of a saliency network: 'map' is a sigmoid's 0..1, stretched to the whole range before it is used; 'logits'
+    go through a sigmoid first and are then taken as they are: half transparent stays half transparent.
     """
 
     names: tuple[str, ...]
     meaning: str
+    values: Literal["map", "logits"] = "map"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,64 @@ _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _UNTESTED = "Not yet run here with the published weights; their sha256 is the one that several public projects pin."
 
+_BIREFNET_ORIGIN = "Zheng et al., BiRefNet: Bilateral Reference for High-Resolution DIS, 2024 (ZhengPeng7/BiRefNet)"
+_BIREFNET_PAGE = "https://github.com/ZhengPeng7/BiRefNet/releases/tag/v1"
+_BIREFNET_NOTE = "Run at 1024 px and at nothing else; MIT, but DIS5K, of its training sets, is for research only."
+
+
+def _birefnet(name: str, file: str, sha256: str, size_bytes: int, work: str) -> ModelCard:
+    return ModelCard(
+        name=name,
+        family="birefnet",
+        task="saliency",
+        sha256=sha256,
+        size_bytes=size_bytes,
+        weights_licence="MIT",
+        code_licence="MIT",
+        origin=_BIREFNET_ORIGIN,
+        source=ByHand(page=_BIREFNET_PAGE, how=file),
+        input=InputContract(
+            name="input_image",
+            size=(1024, 1024),
+            fit="stretch",
+            divisor=255.0,
+            mean=_IMAGENET_MEAN,
+            std=_IMAGENET_STD,
+            resample="bilinear",
+        ),
+        output=OutputContract(
+            names=("output_image",),
+            meaning="float32 (1, 1, 1024, 1024), logits; their sigmoid is the mask, or the matte",
+            values="logits",
+        ),
+        notes=(_BIREFNET_NOTE, work, _UNTESTED),
+    )
+
+
+BIREFNET_GENERAL = _birefnet(
+    "birefnet_general",
+    "BiRefNet-general-epoch_244.onnx",
+    "58f621f00f5d756097615970a88a791584600dcf7c45b18a0a6267535a1ebd3c",
+    972_666_916,
+    "Swin-L, about 2.5 TFLOP an image: for a GPU.",
+)
+
+BIREFNET_LITE = _birefnet(
+    "birefnet_lite",
+    "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx",
+    "5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333",
+    224_005_088,
+    "Swin-T, about 0.64 TFLOP an image: for a GPU.",
+)
+
+BIREFNET_MATTING = _birefnet(
+    "birefnet_matting",
+    "BiRefNet-matting-epoch_100.onnx",
+    "6065d27c615ea27308f5b88598dd8db116eb07436c7a323ca40d13b2866c309e",
+    972_667_742,
+    "Gives a matte without a trimap; Swin-L, about 2.5 TFLOP an image: for a GPU.",
+)
+
 RTDETR_V2_R18 = ModelCard(
     name="rtdetr_v2_r18",
     family="rtdetr",
@@ -74,3 +132,6 @@ VITMATTE_SMALL = ModelCard(
         _UNTESTED,
     ),
 )
+
+GPU_CARDS = (BIREFNET_GENERAL, BIREFNET_LITE, BIREFNET_MATTING, RTDETR_V2_R18, VITMATTE_SMALL)
+"""All of them, in the order in which they are listed."""

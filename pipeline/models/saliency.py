@@ -1,6 +1,7 @@
-"""The saliency families (U2-Net, IS-Net): a photograph or a crop in, a soft map of what stands out.
+"""The saliency families (U2-Net, IS-Net, BiRefNet): a photograph or a crop in, a soft map of what stands out.
 
-Qin et al., U2-Net, Pattern Recognition 2020; Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022.
+Qin et al., U2-Net, Pattern Recognition 2020; Qin et al., Highly Accurate Dichotomous Image Segmentation, ECCV 2022;
+Zheng et al., Bilateral Reference for High-Resolution Dichotomous Image Segmentation, CAAI AIR 2024.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mattemill.pipeline.engines.engine import Engine
+from mattemill.pipeline.errors import EngineError
 from mattemill.pipeline.models.card import ModelCard
 from mattemill.pipeline.models.card_input import card_input
 from mattemill.pipeline.photo import Rgb
@@ -20,7 +22,7 @@ from mattemill.pipeline.photo import Rgb
 class SaliencyMap:
     """What the network says of one image.
 
-    mask: uint8 (h, w) at the network's resolution, min-max normalised to 0..255.
+    mask: uint8 (h, w) at the network's resolution, 0..255; min-max normalised unless the network gives logits.
     peak, floor: the largest and smallest raw value 0..1, before the normalisation: a normalised map of an image
     without a subject looks like any other, its raw peak does not.
     """
@@ -46,7 +48,13 @@ class SaliencyNetwork:
         contract = self.card.input
         tensor = card_input(image, contract)
         raw = self._engine.run({contract.name: tensor})[self.card.output.names[0]]
-        return normalised(raw.reshape(raw.shape[-2:]))
+        if raw.size != contract.size[0] * contract.size[1] or raw.shape[-2:] != contract.size:
+            raise EngineError(
+                f"model {self.card.name}: output is {raw.shape}, not (1, 1, {contract.size[0]}, {contract.size[1]}): "
+                "the file is another network, or one for another size"
+            )
+        raw = raw.reshape(contract.size)
+        return from_logits(raw) if self.card.output.values == "logits" else normalised(raw)
 
 
 def normalised(raw: npt.NDArray[np.float32]) -> SaliencyMap:
@@ -57,3 +65,11 @@ def normalised(raw: npt.NDArray[np.float32]) -> SaliencyMap:
         return SaliencyMap(np.zeros(raw.shape, np.uint8), peak, floor)
     scaled = (raw - np.float32(floor)) * np.float32(255.0 / spread) + np.float32(0.5)
     return SaliencyMap(scaled.astype(np.uint8), peak, floor)
+
+
+def from_logits(raw: npt.NDArray[np.float32]) -> SaliencyMap:
+    """The sigmoid of a raw map, float32 (h, w), in any range; not stretched."""
+    # The same as 1 / (1 + exp(-x)), and does not overflow.
+    soft = np.tanh(raw * np.float32(0.5)) * np.float32(0.5) + np.float32(0.5)
+    scaled = soft * np.float32(255) + np.float32(0.5)
+    return SaliencyMap(scaled.astype(np.uint8), float(soft.max()), float(soft.min()))
