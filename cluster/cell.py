@@ -15,6 +15,7 @@ import ray
 from mattemill.cluster.actions import Call, CellPlan, DropPayload, KillWorker, Reply, ShardClosed, StartWorker
 from mattemill.cluster.coordinator import Coordinator
 from mattemill.cluster.images import Item, item_slots
+from mattemill.cluster.quick_pickle import pack, unpack
 from mattemill.cluster.ray_errors import NO_PLACE, cause_of, describe, fault_of
 from mattemill.cluster.workers import StageWorker, WireItem, module_folder, store_environment
 from mattemill.pipeline.config import JobConfig
@@ -117,7 +118,7 @@ class Cell:
             return
         handle = self._outputs.pop(number, None)
         if error is None:
-            reply: Reply = future.result()
+            reply: Reply = unpack(future.result())
             self.coordinator.replied(number, reply, handle)
             return
         fault = fault_of(error)
@@ -161,7 +162,7 @@ class Cell:
         if actor is None:
             raise RuntimeError(f"call {call.id} is for worker {call.worker}, which is gone")
         items, handles = wire(call.stage, call.items)
-        small, large = actor.call.options(num_returns=2).remote(items, *handles)
+        small, large = actor.call.options(num_returns=2).remote(pack(items), *handles)
         self._outputs[call.id] = large
         self._watch("call", call.id, small)
 

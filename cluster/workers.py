@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mattemill.cluster import quick_pickle as quick_pickle
 from mattemill.cluster.actions import Passed, Reply
+from mattemill.cluster.quick_pickle import Packed, pack, unpack
 from mattemill.pipeline.allocator import keep_freed_memory
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.outcome import Failure
@@ -75,13 +75,18 @@ class StageWorker:
         self._stage = stage
         return self._who, stage.device
 
-    def call(self, items: Sequence[WireItem], *payloads: Sequence[Any]) -> tuple[Reply, list[Any] | None]:
-        """Run a batch. Returns what the coordinator needs (small), and the outputs (large; None for the last stage)."""
+    def call(self, packed: Packed, *payloads: Packed) -> tuple[Packed, Packed | None]:
+        """Run a batch of WireItems. Returns the Reply (small), and the outputs (large; None for the last stage).
+
+        All is packed, see `quick_pickle`; payloads are outputs of other calls.
+        """
         stage = self._stage
         if stage is None:
             raise RuntimeError("the worker was called before it was started")
         began, began_core = time.perf_counter(), time.process_time()
-        results = stage([_resolve(item, payloads) for item in items])
+        items: list[WireItem] = unpack(packed)
+        opened = [unpack(payload) for payload in payloads]
+        results = stage([_resolve(item, opened) for item in items])
         if len(results) != len(items):
             raise RuntimeError(f"stage {stage.name} returned {len(results)} results for {len(items)} items")
         last = stage.name == "store"
@@ -107,7 +112,7 @@ class StageWorker:
             worker=self._who,
             device=stage.device,
         )
-        return reply, None if last else outputs
+        return pack(reply), None if last else pack(outputs)
 
 
 def _resolve(item: WireItem, payloads: Sequence[Sequence[Any]]) -> tuple[Any, ...]:

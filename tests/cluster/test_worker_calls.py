@@ -10,10 +10,11 @@ import pytest
 from simulated_cell import refs
 from standin_stages import build_stage
 
-from mattemill.cluster.actions import Passed
+from mattemill.cluster.actions import Passed, Reply
 from mattemill.cluster.cell import wire
 from mattemill.cluster.gate import Gate
 from mattemill.cluster.images import Image, Item, OpenShard, Payload, join_facts
+from mattemill.cluster.quick_pickle import pack, unpack
 from mattemill.cluster.workers import StageWorker, module_folder, payload_bytes
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.outcome import Facts, Failure
@@ -26,6 +27,12 @@ def worker(stage: str, sink: str | None = None) -> StageWorker:
     made = StageWorker()
     made.start("standin_stages", None, stage, JobConfig(), sink, {})
     return made
+
+
+def called(made: StageWorker, items: list[Any], *payloads: list[Any]) -> tuple[Reply, list[Any] | None]:
+    """A call as the cell makes it: everything packed."""
+    reply, outputs = made.call(pack(items), *(pack(payload) for payload in payloads))
+    return unpack(reply), None if outputs is None else unpack(outputs)
 
 
 def image(i: int = 0) -> Image:
@@ -52,16 +59,16 @@ def test_a_call_returns_small_replies_and_large_outputs_apart(tmp_path: Path) ->
     path = tmp_path / "a.jpg"
     path.write_bytes(b"x" * 1000)
     ref = ImageRef("a.jpg", f"file://{path}")
-    reply, photos = worker("fetch").call([(ref,)])
+    reply, photos = called(worker("fetch"), [(ref,)])
     (passed,) = reply.results
     assert isinstance(passed, Passed)
     assert (passed.facts.width, passed.held_bytes, passed.output) == (1000, 1_500_000, None)
     assert photos is not None
     assert reply.output_bytes == 1000
-    reply, cuts = worker("cut").call([((0, 0),)], photos)
+    reply, cuts = called(worker("cut"), [((0, 0),)], photos)
     assert cuts is not None
     assert reply.output_bytes == 5000
-    reply, nothing = worker("store", str(tmp_path / "out")).call([(ref, (0, 0))], cuts)
+    reply, nothing = called(worker("store", str(tmp_path / "out")), [(ref, (0, 0))], cuts)
     (stored,) = reply.results
     assert isinstance(stored, Passed)
     assert stored.output.output_key == "a.jpg.png"
@@ -74,7 +81,7 @@ def test_a_failed_item_keeps_the_places_of_the_others(tmp_path: Path) -> None:
     for name in ("a.jpg", "fail-fetch-.jpg", "b.jpg"):
         (tmp_path / name).write_bytes(b"x")
         items.append((ImageRef(name, f"file://{tmp_path / name}"),))
-    reply, outputs = worker("fetch").call(items)
+    reply, outputs = called(worker("fetch"), items)
     assert [isinstance(result, Failure) for result in reply.results] == [False, True, False]
     assert outputs is not None
     assert outputs[1] is None
@@ -92,7 +99,18 @@ def test_a_stage_that_loses_an_item_is_an_error_and_not_a_shift() -> None:
 
     made._stage = Forgetful()
     with pytest.raises(RuntimeError, match="returned 0 results for 1 items"):
-        made.call([((0, 0),)], [None])
+        called(made, [((0, 0),)], [None])
+
+
+def test_arrays_cross_as_buffers_and_not_within_the_pickle() -> None:
+    pixels = np.arange(200_000, dtype=np.uint8).reshape(400, 500)
+    data, buffer = pack([Cut(pixels, {"score": 0.5}), None])
+    assert len(data) < 1000
+    cut, nothing = unpack([data, buffer])
+    assert nothing is None
+    assert np.shares_memory(cut.pixels, pixels)
+    turned = unpack(pack(pixels[:, ::-1]))  # not contiguous: goes as a copy
+    assert np.array_equal(turned, pixels[:, ::-1])
 
 
 def test_bytes_of_a_payload_are_those_of_its_arrays() -> None:
