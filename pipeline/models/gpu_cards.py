@@ -7,14 +7,14 @@ that several independent public projects pin for that file; a download that diff
 
 from __future__ import annotations
 
-from mattemill.pipeline.models.card import ByHand, InputContract, ModelCard, OutputContract
+from mattemill.pipeline.models.card import Address, InputContract, ModelCard, OutputContract
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 _UNTESTED = "Not yet run here with the published weights; their sha256 is the one that several public projects pin."
 
 _BIREFNET_ORIGIN = "Zheng et al., BiRefNet: Bilateral Reference for High-Resolution DIS, 2024 (ZhengPeng7/BiRefNet)"
-_BIREFNET_PAGE = "https://github.com/ZhengPeng7/BiRefNet/releases/tag/v1"
+_BIREFNET_FILES = "https://github.com/ZhengPeng7/BiRefNet/releases/download/v1"
 _BIREFNET_NOTE = "Run at 1024 px and at nothing else; MIT, but DIS5K, of its training sets, is for research only."
 
 
@@ -28,7 +28,7 @@ def _birefnet(name: str, file: str, sha256: str, size_bytes: int, work: str) -> 
         weights_licence="MIT",
         code_licence="MIT",
         origin=_BIREFNET_ORIGIN,
-        source=ByHand(page=_BIREFNET_PAGE, how=file),
+        source=Address(f"{_BIREFNET_FILES}/{file}", size_bytes),
         input=InputContract(
             name="input_image",
             size=(1024, 1024),
@@ -80,9 +80,8 @@ RTDETR_V2_R18 = ModelCard(
     weights_licence="Apache-2.0",
     code_licence="Apache-2.0",
     origin="Lv et al., RT-DETRv2, 2024 (lyuwenyu/RT-DETR); ONNX export by onnx-community",
-    source=ByHand(
-        page="https://huggingface.co/onnx-community/rtdetr_v2_r18vd-ONNX",
-        how="onnx/model.onnx, 640 px",
+    source=Address(
+        "https://huggingface.co/onnx-community/rtdetr_v2_r18vd-ONNX/resolve/main/onnx/model.onnx", 81_057_510
     ),
     input=InputContract(
         name="pixel_values",
@@ -109,9 +108,10 @@ VITMATTE_SMALL = ModelCard(
     weights_licence="Apache-2.0",
     code_licence="MIT (hustvl/ViTMatte)",
     origin="Yao et al., ViTMatte, 2023 (hustvl/ViTMatte); ONNX export by Xenova",
-    source=ByHand(
-        page="https://huggingface.co/Xenova/vitmatte-small-composition-1k",
-        how="onnx/model.onnx, any size in multiples of 32 px",
+    source=Address(
+        "https://huggingface.co/Xenova/vitmatte-small-composition-1k/resolve/"
+        "6bc1297f6140f055a227b6d2cfe8c093281f35d2/onnx/model.onnx",
+        103_885_865,
     ),
     input=InputContract(
         name="pixel_values",
