@@ -91,6 +91,16 @@ def test_a_part_that_fails_is_in_the_file_and_costs_the_others_nothing() -> None
     assert benchmark.part_result(0, 'noise\n{"networks": []}') == {"networks": []}
 
 
+def test_what_a_part_gives_is_json_alone() -> None:
+    script = (
+        "import sys; sys.argv = ['gpu.py', '--device', 'cpu', '--one', 'engine:tensorrt:fp16']; import gpu;"
+        "gpu._part = lambda name, given: [print('a library says {'), {'skipped': name}][1]; sys.exit(gpu.main())"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], cwd=BENCHMARKS, capture_output=True, text=True, check=True)
+    assert benchmark.part_result(0, ended.stdout) == {"skipped": "engine:tensorrt:fp16"}
+    assert "a library says {" in ended.stderr
+
+
 def part_failed(code: int, said: str) -> bool:
     return f"ended with {code}" in benchmark.part_result(code, said).get("failed", "")
 
