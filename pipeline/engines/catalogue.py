@@ -7,6 +7,7 @@ from pathlib import Path
 from mattemill.pipeline.engines.onnx_hash import onnx_sha256
 from mattemill.pipeline.engines.prepare import input_channels, tools_of
 from mattemill.pipeline.engines.recipe import Backend, EngineRecipe, Precision, Profile, ShapeRange
+from mattemill.pipeline.matting.vitmatte import LARGEST, MULTIPLE
 from mattemill.pipeline.models.card import ModelCard
 
 BUCKETS = (1, 2, 4, 8, 16)
@@ -43,9 +44,18 @@ def recipe_of(card: ModelCard, path: Path, backend: Backend, precision: Precisio
 
 
 def profiles_of(card: ModelCard, path: Path) -> tuple[Profile, ...]:
-    """Shapes that a job gives the network. None for COCO detectors, whose exports have their batch of one built in."""
-    if card.task == "coco_detection":
+    """Shapes that a job gives the network. None for YOLOX and NanoDet, whose exports have their batch of one built in.
+
+    RT-DETR's exports leave all sizes free and are run at one; ViTMatte is shown one window at a time.
+    """
+    if card.family in ("yolox", "nanodet"):
         return ()
+    if card.family == "rtdetr":
+        one = (1, 3, *card.input.size)
+        return ((ShapeRange(card.input.name, one, one, one),),)
+    if card.family == "vitmatte":
+        smallest_side, largest_side = (1, 4, MULTIPLE, MULTIPLE), (1, 4, LARGEST, LARGEST)
+        return ((ShapeRange(card.input.name, smallest_side, largest_side, largest_side),),)
     smallest, usual, largest = BUCKETS[0], BUCKETS[3], BUCKETS[-1]
     if card.task == "matting":
         low, mid, high = _TILE_SIDES

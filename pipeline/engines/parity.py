@@ -7,7 +7,7 @@ notes what it is asked sits where the network would.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.images.header import read_header
 from mattemill.pipeline.matting.network_refiner import MattingNetworkRefiner
 from mattemill.pipeline.models.card import ModelCard
-from mattemill.pipeline.photo import Rgb
+from mattemill.pipeline.photo import Alpha, Rgb
 
 TOLERANCE = 0.01
 """Mean error that an engine may have, in units of an output's root mean square where that is over 1."""
@@ -63,7 +63,9 @@ def cases_of(card: ModelCard, path: Path, photographs: Iterable[Rgb]) -> list[Ca
 
     Up to 12 passes. Raises EngineError when the network fails, or when no photograph asks it anything.
     """
+    from mattemill.pipeline.matting.vitmatte import VitMatteRefiner
     from mattemill.pipeline.models.nanodet import NanodetDetector
+    from mattemill.pipeline.models.rtdetr import RtdetrDetector
     from mattemill.pipeline.models.saliency import SaliencyNetwork
     from mattemill.pipeline.models.yolox import YoloxDetector
 
@@ -76,8 +78,12 @@ def cases_of(card: ModelCard, path: Path, photographs: Iterable[Rgb]) -> list[Ca
                 YoloxDetector(card, noting)(photograph)
             case "nanodet":
                 NanodetDetector(card, noting)(photograph)
+            case "rtdetr":
+                RtdetrDetector(card, noting)(photograph)
             case "mattenet":
-                _matte(photograph, noting)
+                _matte(photograph, *(MattingNetworkRefiner(noting, step) for step in (1, 2)))
+            case "vitmatte":
+                _matte(photograph, VitMatteRefiner(card, noting))
             case _:
                 SaliencyNetwork(card, noting)(photograph)
     if not noting.cases:
@@ -85,8 +91,8 @@ def cases_of(card: ModelCard, path: Path, photographs: Iterable[Rgb]) -> list[Ca
     return noting.cases
 
 
-def _matte(photograph: Rgb, engine: Engine) -> None:
-    """Both sizes over a mask of the localiser, at a size at which tiles of many shapes come up."""
+def _matte(photograph: Rgb, *refiners: Callable[[Rgb, Alpha, npt.NDArray[np.uint8]], Alpha]) -> None:
+    """Each over a mask of the localiser, at a size at which tiles of many shapes come up."""
     import cv2
 
     from mattemill.pipeline.models.load import LOCALISER, load_saliency
@@ -96,8 +102,8 @@ def _matte(photograph: Rgb, engine: Engine) -> None:
     small = np.asarray(cv2.resize(photograph, size, interpolation=cv2.INTER_AREA), np.uint8)
     mask = load_saliency(LOCALISER)(small).mask
     soft = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR), np.float32) / np.float32(255)
-    for step in (1, 2):
-        MattingNetworkRefiner(engine, step)(small, soft, trimap(soft, max(1, round(0.006 * max(size)))))
+    for refine in refiners:
+        refine(small, soft, trimap(soft, max(1, round(0.006 * max(size)))))
 
 
 def check_parity(engine: Engine, cases: Sequence[Case], *, gpu: str, name: str) -> Parity:

@@ -14,8 +14,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import Image
 
+from mattemill.pipeline.engines.catalogue import recipe_of
+from mattemill.pipeline.engines.compile_engine import compile_engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mattemill.pipeline.engines.parity import cases_of
+from mattemill.pipeline.engines.prepare import prepare
+from mattemill.pipeline.engines.recipe import PRECISIONS, Precision
 from mattemill.pipeline.errors import EngineError
 from mattemill.pipeline.matting.vitmatte import LARGEST, MULTIPLE, VitMatteRefiner
 from mattemill.pipeline.models.gpu_cards import VITMATTE_SMALL
@@ -221,3 +227,30 @@ def test_an_exported_network_runs_over_several_windows(exported: tuple[Path, Any
     assert np.isfinite(matte).all()
     assert ((matte[bands == 128] > 0) & (matte[bands == 128] < 1)).all()
     assert (matte[bands == 255] == 1).all()
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_tensorrt_builds_it_for_every_window_that_the_refiner_makes(
+    precision: Precision, exported: tuple[Path, Any]
+) -> None:
+    rtx = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx, which is not installed")
+    recipe = recipe_of(VITMATTE_SMALL, exported[0], "tensorrt_rtx", precision)
+    ((sizes,),) = recipe.profiles
+    engine = Standin(_red)
+    for shape in ((1, 1), (2000, 2500), (40, 3000)):
+        image, soft, bands = _case(*shape)
+        bands[0, 0] = 128
+        VitMatteRefiner(VITMATTE_SMALL, engine)(image, soft, bands)
+    assert all(sizes.holds(given.shape) for given in engine.inputs)
+    assert len(compile_engine(rtx, prepare(exported[0], recipe), recipe).plan) > 1000
+
+
+def test_an_engine_is_compared_on_what_the_refiner_asks(
+    exported: tuple[Path, Any], u2netp: Path, sample_photos: Path
+) -> None:
+    cases = cases_of(VITMATTE_SMALL, exported[0], [np.asarray(Image.open(sample_photos / "cat.png").convert("RGB"))])
+    assert cases
+    assert all(case.inputs["pixel_values"].shape[1] == 4 for case in cases)
+    assert all(
+        ((case.inputs["pixel_values"][0, 3] > 0.1) & (case.inputs["pixel_values"][0, 3] < 0.9)).any() for case in cases
+    )

@@ -13,7 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mattemill.pipeline.engines.catalogue import recipe_of
+from mattemill.pipeline.engines.compile_engine import compile_engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mattemill.pipeline.engines.parity import cases_of
+from mattemill.pipeline.engines.prepare import prepare
+from mattemill.pipeline.engines.recipe import PRECISIONS, Precision
 from mattemill.pipeline.errors import EngineError
 from mattemill.pipeline.models.gpu_cards import RTDETR_V2_R18
 from mattemill.pipeline.models.rtdetr import RtdetrDetector, decode_rtdetr
@@ -181,3 +186,20 @@ def test_an_export_with_the_decoding_inside_is_refused_by_its_outputs(tmp_path: 
     path = _write(tmp_path / "rtdetr.onnx")
     with pytest.raises(EngineError, match=r"no output labels, boxes, scores.*not the network that the card describes"):
         OnnxRuntimeEngine(path, outputs=wanted.output.names, name=card.name)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_tensorrt_builds_the_file_with_its_free_sizes_at_the_cards_size(precision: Precision, tmp_path: Path) -> None:
+    path = _write(tmp_path / "rtdetr.onnx")
+    rtx = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx, which is not installed")
+    recipe = recipe_of(RTDETR_V2_R18, path, "tensorrt_rtx", precision)
+    ((sizes,),) = recipe.profiles
+    assert sizes.smallest == sizes.largest == (1, 3, 640, 640)
+    assert len(compile_engine(rtx, prepare(path, recipe), recipe).plan) > 1000
+
+
+def test_an_engine_is_compared_on_what_the_detector_asks(tmp_path: Path) -> None:
+    path = _write(tmp_path / "rtdetr.onnx")
+    (case,) = cases_of(RTDETR_V2_R18, path, [np.zeros((90, 120, 3), np.uint8)])
+    assert case.inputs["pixel_values"].shape == (1, 3, 640, 640)
+    assert set(case.outputs) == {"logits", "pred_boxes"}
