@@ -26,6 +26,7 @@ _COARSEST = 24  # px of the shorter side; a level of half the size would hold no
 _FROM_NOTHING = 200  # iterations of the smallest level, which starts from nothing and costs next to nothing
 _TRUST = 3e-3  # in where a level starts; where the photograph decides nothing, rounding would
 _WINDOW = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+_PAIRS = ((0, 0), (1, 1), (2, 2), (0, 1), (0, 2), (1, 2))  # of channels: a symmetric matrix in six numbers
 _FRAME = 2  # px around a level, so that every neighbour of a window's pixels has an index
 
 
@@ -89,8 +90,8 @@ def _solve(colours: Plane, front: Mask, back: Mask, iterations: int) -> Plane:
 class _Windows:
     """The n 3x3 windows that hold a free pixel and nothing of the frame.
 
-    members: their pixels' flat indices, nine of (n,). mean: (n, 3). apart: (n, 9, 3), colours less their mean.
-    covariance: (n, 3, 3).
+    members: their pixels' flat indices, nine of (n,). mean: (3, n). apart: (9, 3, n), colours less their mean.
+    covariance: (6, n), as `_inverse` takes it.
     """
 
     members: list[npt.NDArray[np.intp]]
@@ -106,28 +107,33 @@ def _windows(colours: Plane, free: Mask) -> _Windows:
     centres[:, :edge] = centres[:, -edge:] = False
     middle = np.flatnonzero(centres)
     members = [middle + dy * free.shape[1] + dx for dy, dx in _WINDOW]
-    flat = colours.reshape(-1, 3)
-    apart = np.stack([flat[member] for member in members], 1)
-    mean = apart.mean(1)
-    apart -= mean[:, None]
-    covariance = np.matmul(apart.transpose(0, 2, 1), apart) / np.float32(9)
-    return _Windows(members, mean, apart, np.asarray(covariance, np.float32))
+    flat = np.ascontiguousarray(colours.reshape(-1, 3).T)
+    apart = np.stack([flat[:, member] for member in members])
+    mean = apart.mean(0)
+    apart -= mean
+    covariance = np.stack([np.einsum("kn,kn->n", apart[:, a], apart[:, b]) for a, b in _PAIRS])
+    covariance *= np.float32(1 / 9)
+    return _Windows(members, mean, apart, covariance)
 
 
 def _laplacian(windows: _Windows, free: Mask) -> Plane:
     """The matting Laplacian's rows of the free pixels: float32 (25, n), by neighbour from (-2, -2) to (2, 2)."""
-    apart = windows.apart
-    # delta_ij - (1 + d_i S d_j) / 9, window by window
-    affinity = np.matmul(np.matmul(apart, _inverse(windows.covariance, _EPSILON)), apart.transpose(0, 2, 1))
-    affinity += 1
-    affinity *= np.float32(-1 / 9)
-    planes = np.zeros((25, free.size), np.float32)
+    inverse = _inverse(windows.covariance, _EPSILON)
+    count = cv2.countNonZero(free.view(np.uint8))
+    row_of = np.full(free.size, count)  # of pixels that are not free: one row for all, which is left out at the end
+    row_of[free.ravel()] = np.arange(count)
+    at = [row_of[member] for member in windows.members]
+    rows = np.zeros((25, count + 1), np.float32)
     for i, (dy, dx) in enumerate(_WINDOW):
-        at = windows.members[i]
+        along = _times(inverse, windows.apart[i])
         for j, (ey, ex) in enumerate(_WINDOW):
-            planes[(ey - dy + 2) * 5 + ex - dx + 2, at] += affinity[:, i, j]
-        planes[12, at] += 1
-    return np.asarray(planes[:, free.ravel()], np.float32)
+            # delta_ij - (1 + d_i S d_j) / 9
+            affinity = np.einsum("cn,cn->n", along, windows.apart[j])
+            affinity += 1
+            affinity *= np.float32(-1 / 9)
+            rows[(ey - dy + 2) * 5 + ex - dx + 2, at[i]] += affinity
+        rows[12, at[i]] += 1
+    return rows[:, :count]
 
 
 def _conjugate_gradients(rows: Plane, alpha: npt.NDArray[Any], free: Mask, iterations: int) -> None:
@@ -169,14 +175,14 @@ def _lines(windows: _Windows, alpha: Plane) -> Plane:
     height, width = alpha.shape
     out = np.zeros((5, height, width), np.float32)
     flat = alpha.ravel()
-    values = np.stack([flat[member] for member in windows.members], 1)
-    together = np.matmul(windows.apart.transpose(0, 2, 1), values[..., None]) / np.float32(9)
-    slopes = np.matmul(_inverse(windows.covariance, _LINES_EPSILON), together)[..., 0]
+    values = np.stack([flat[member] for member in windows.members])
+    together = np.einsum("kcn,kn->cn", windows.apart, values) * np.float32(1 / 9)
+    slopes = _times(_inverse(windows.covariance, _LINES_EPSILON), together)
     # One more plane than lines: how many windows a pixel lies in.
     planes = out.reshape(5, -1)
     middle = windows.members[4]
-    planes[:3, middle] = slopes.T
-    planes[3, middle] = values.mean(1) - (slopes * windows.mean).sum(1)
+    planes[:3, middle] = slopes
+    planes[3, middle] = values.mean(0) - (slopes * windows.mean).sum(0)
     planes[4, middle] = 1
     summed = [cv2.blur(plane, (3, 3), borderType=cv2.BORDER_CONSTANT) for plane in out]
     count = np.maximum(summed[4], np.float32(1e-6))
@@ -187,19 +193,23 @@ def _lines(windows: _Windows, alpha: Plane) -> Plane:
 
 
 def _inverse(covariance: Plane, epsilon: float) -> Plane:
-    """Inverse of symmetric (n, 3, 3) with `epsilon` on the diagonal, by cofactors; in double, for they cancel."""
+    """Inverse of n symmetric 3x3 matrices with `epsilon` on the diagonal, by cofactors; in double, for they cancel.
+
+    Both float32 (6, n), by `_PAIRS`.
+    """
     wide = covariance.astype(np.float64)
-    a, b, c = (wide[:, i, i] + epsilon for i in range(3))
-    d, e, f = wide[:, 0, 1], wide[:, 0, 2], wide[:, 1, 2]
-    out = np.empty_like(wide)
-    out[:, 0, 0] = b * c - f * f
-    out[:, 0, 1] = out[:, 1, 0] = e * f - d * c
-    out[:, 0, 2] = out[:, 2, 0] = d * f - e * b
-    out[:, 1, 1] = a * c - e * e
-    out[:, 1, 2] = out[:, 2, 1] = d * e - a * f
-    out[:, 2, 2] = a * b - d * d
-    out /= (a * out[:, 0, 0] + d * out[:, 0, 1] + e * out[:, 0, 2])[:, None, None]
+    wide[:3] += epsilon
+    a, b, c, d, e, f = wide
+    out = np.stack([b * c - f * f, a * c - e * e, a * b - d * d, e * f - d * c, d * f - e * b, d * e - a * f])
+    out /= a * out[0] + d * out[3] + e * out[4]
     return out.astype(np.float32)
+
+
+def _times(matrix: Plane, vector: Plane) -> Plane:
+    """n symmetric matrices (6, n) by n vectors (3, n): (3, n)."""
+    a, b, c, d, e, f = matrix
+    x, y, z = vector
+    return np.stack([a * x + d * y + e * z, d * x + b * y + f * z, e * x + f * y + c * z])
 
 
 def _drawn(lines: Plane, colours: Plane) -> Plane:
