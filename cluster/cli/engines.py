@@ -8,13 +8,11 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mattemill.cluster.cli import options, say
-from mattemill.pipeline.engines.builder import BuildProgress, ensure_engine
 from mattemill.pipeline.engines.engine_cache import EngineCache, Entry
 from mattemill.pipeline.engines.gpus import find_gpus
-from mattemill.pipeline.engines.open_engine import PHOTOGRAPHS
 from mattemill.pipeline.engines.prune import prunable
 from mattemill.pipeline.engines.recipe import BACKENDS, PRECISIONS, Backend
 from mattemill.pipeline.engines.tensorrt_api import INSTALL, version_of
@@ -22,6 +20,9 @@ from mattemill.pipeline.errors import EngineError, UsageError
 from mattemill.pipeline.models.cache import model_path
 from mattemill.pipeline.models.card import ByHand
 from mattemill.pipeline.models.cards import CARDS, DEFAULT_MODEL, card_of
+
+if TYPE_CHECKING:
+    from mattemill.pipeline.engines.builder import BuildProgress
 
 _MATTING = next(card.name for card in CARDS.values() if card.task == "matting")
 
@@ -44,7 +45,6 @@ def add_parser(commands: Any) -> None:
     build.add_argument(
         "--photos",
         type=Path,
-        default=PHOTOGRAPHS,
         metavar="DIR",
         help="photographs to compare on (three of its own)",
     )
@@ -72,6 +72,10 @@ def build_engines(args: argparse.Namespace) -> int:
             raise UsageError(f"model {name!r} is not known; known are {', '.join(sorted(CARDS))}")
     if args.file is not None and len(names) != 1:
         raise UsageError("--file is the file of one network: name it")
+    # Imported here: these bring NumPy and OpenCV, which the other commands do without.
+    from mattemill.pipeline.engines.builder import ensure_engine
+    from mattemill.pipeline.engines.open_engine import PHOTOGRAPHS
+
     backend = args.backend or _default_backend()
     cache = EngineCache()
     built = []
@@ -84,7 +88,7 @@ def build_engines(args: argparse.Namespace) -> int:
             args.file if args.file is not None else model_path(name),
             backend,
             args.precision,
-            photos=args.photos,
+            photos=args.photos if args.photos is not None else PHOTOGRAPHS,
             cache=cache,
             gpu=args.gpu,
             on_progress=BuildTeller(),
