@@ -55,7 +55,7 @@ def test_the_real_detectors_find_what_is_in_the_photographs(
     family: str, shared_models: Path, sample_photos: Path
 ) -> None:
     config = JobConfig(detector=family, detector_model=str(shared_models / _FILES[family]))
-    detector = load_detector(config, "cpu")
+    detector = load_detector(config)
     assert detector is not None
     astronaut = detector(_rgb(sample_photos / "astronaut.jpg"))
     assert astronaut.classes[0] == _PERSON
@@ -72,13 +72,13 @@ def test_the_real_detectors_find_what_is_in_the_photographs(
 def test_a_file_of_another_network_is_an_error_that_names_what_is_missing(shared_models: Path) -> None:
     config = JobConfig(detector="yolox", detector_model=str(shared_models / _FILES["nanodet"]))
     with pytest.raises(EngineError, match=r"no output output.*not the network that the card describes"):
-        load_detector(config, "cpu")
+        load_detector(config)
 
 
 def test_a_detector_file_that_is_not_there_is_named() -> None:
     config = JobConfig(detector="yolox", detector_model="/nowhere/yolox.onnx")
     with pytest.raises(ModelError, match=r"/nowhere/yolox\.onnx: no such file"):
-        load_detector(config, "cpu")
+        load_detector(config)
 
 
 def test_the_fingerprint_follows_the_detectors_own_file(tmp_path: Path) -> None:
