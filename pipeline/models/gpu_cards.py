@@ -15,10 +15,11 @@ _UNTESTED = "Not yet run here with the published weights; their sha256 is the on
 
 _BIREFNET_ORIGIN = "Zheng et al., BiRefNet: Bilateral Reference for High-Resolution DIS, 2024 (ZhengPeng7/BiRefNet)"
 _BIREFNET_FILES = "https://github.com/ZhengPeng7/BiRefNet/releases/download/v1"
-_BIREFNET_NOTE = "Run at 1024 px and at nothing else; MIT, but DIS5K, of its training sets, is for research only."
+_GENERAL_DATA = "DIS5K and P3M-10k"
+_MATTING_DATA = "P3M-10k, AM-2k, AIM-500 and Distinctions-646"
 
 
-def _birefnet(name: str, file: str, sha256: str, size_bytes: int, work: str) -> ModelCard:
+def _birefnet(name: str, file: str, sha256: str, size_bytes: int, data: str, work: str) -> ModelCard:
     return ModelCard(
         name=name,
         family="birefnet",
@@ -43,7 +44,12 @@ def _birefnet(name: str, file: str, sha256: str, size_bytes: int, work: str) -> 
             meaning="float32 (1, 1, 1024, 1024), logits; their sigmoid is the mask, or the matte",
             values="logits",
         ),
-        notes=(_BIREFNET_NOTE, work, _UNTESTED),
+        notes=(
+            f"non-commercial training data: trained on {data}, among others, whose terms allow research only; have it "
+            "cleared before commercial use. Figures on those sets flatter it.",
+            f"{work} Run at 1024 px and at nothing else.",
+            _UNTESTED,
+        ),
     )
 
 
@@ -52,6 +58,7 @@ BIREFNET_GENERAL = _birefnet(
     "BiRefNet-general-epoch_244.onnx",
     "58f621f00f5d756097615970a88a791584600dcf7c45b18a0a6267535a1ebd3c",
     972_666_916,
+    _GENERAL_DATA,
     "Swin-L, about 2.5 TFLOP an image: for a GPU.",
 )
 
@@ -60,6 +67,7 @@ BIREFNET_LITE = _birefnet(
     "BiRefNet-general-bb_swin_v1_tiny-epoch_232.onnx",
     "5600024376f572a557870a5eb0afb1e5961636bef4e1e22132025467d0f03333",
     224_005_088,
+    _GENERAL_DATA,
     "Swin-T, about 0.64 TFLOP an image: for a GPU.",
 )
 
@@ -68,6 +76,7 @@ BIREFNET_MATTING = _birefnet(
     "BiRefNet-matting-epoch_100.onnx",
     "6065d27c615ea27308f5b88598dd8db116eb07436c7a323ca40d13b2866c309e",
     972_667_742,
+    _MATTING_DATA,
     "Gives a matte without a trimap; Swin-L, about 2.5 TFLOP an image: for a GPU.",
 )
 
@@ -118,6 +127,7 @@ VITMATTE_SMALL = ModelCard(
         size=(32, 32),
         fit="tiles",
         divisor=255.0,
+        # As transformers' processor has it, which the export goes with; the authors' own code was not at hand.
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         resample="area",
