@@ -1,6 +1,7 @@
 """The cards of the networks that mattemill knows.
 
-To add a network: add its card, and when its pre- or post-processing is new, one file with a session class.
+To add a network: add its card here, or in `gpu_cards` when it is too large for a CPU, and when its pre- or
+post-processing is new, one file with a session class.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from mattemill.pipeline.models.card import (
     Shipped,
     WheelMember,
 )
+from mattemill.pipeline.models.gpu_cards import GPU_CARDS
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -199,7 +201,7 @@ _ALL = (
     ),
 )
 
-CARDS: dict[str, ModelCard] = {card.name: card for card in _ALL}
+CARDS: dict[str, ModelCard] = {card.name: card for card in (*_ALL, *GPU_CARDS)}
 """Every card by its name."""
 
 DEFAULT_MODEL = next(card.name for card in _ALL if card.default)

@@ -50,7 +50,7 @@ def test_where_nothing_can_build_it_is_an_error_that_names_both_ways(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("u3net",), "known are isnet"),
+        (("u3net",), "known are birefnet_general"),
         (("yolox_nano", "--backend", "tensorrt_rtx"), "say which with --file"),
         (("u2netp", "mattenet", "--file", "x.onnx"), "--file is the file of one network"),
         (("--precision", "int3"), "invalid choice"),

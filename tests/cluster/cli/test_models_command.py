@@ -96,7 +96,7 @@ def test_work_with_a_network_that_nobody_knows_is_wrong_use(
     here: Callable[..., int], samples: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert here("run", str(samples), "sink", "--model", "u3net") == 2
-    assert "known are isnet" in capsys.readouterr().err
+    assert "known are birefnet_general" in capsys.readouterr().err
 
 
 def test_the_default_network_is_fetched_when_it_is_first_needed(
