@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mattemill.cluster import engine_builds
+from mattemill.cluster import engine_builds, job
 from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.layout import lay_out, workers_per_gpu
 from mattemill.cluster.progress import Progress
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.builder import BuildProgress
+from mattemill.pipeline.engines.gpus import DriverFound, Gpu
 from mattemill.pipeline.engines.place import CPU, Place
 
 _PLACE = Place("cuda:0", "tensorrt", "fp16")
@@ -75,3 +77,41 @@ def test_every_stage_with_a_network_has_a_share_of_the_gpu() -> None:
     assert split.gpu_shares["matte"] > 0
     guided = lay_out(JobConfig(cpus=16, placement="split", refine="guided"), str(_PLACE), 1, gpu_bytes=141 << 30)
     assert guided.gpu_shares["matte"] == 0
+
+
+def test_a_job_that_is_stopped_while_it_builds_says_what_is_left_and_starts_no_ray(
+    u2netp: Path, sample_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATTEMILL_MODELS", str(u2netp.parent))
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in ("astronaut.jpg", "raccoon.jpg"):
+        (source / name).write_bytes((sample_photos / name).read_bytes())
+    stop = threading.Event()
+
+    def stopped(*_: object) -> bool:
+        stop.set()
+        return False
+
+    monkeypatch.setattr(job, "build_engines", stopped)
+    monkeypatch.setattr(job, "_run_on_ray", lambda *_: pytest.fail("Ray was started"))
+    summary = job.run_job(str(source), str(tmp_path / "out"), JobConfig(device="cpu"), stop=stop)
+    assert summary.drained
+    assert not summary.finished
+    assert (summary.images, summary.remaining) == (0, 2)
+
+
+def test_what_a_job_leaves_open_is_settled_for_all_its_workers(
+    u2netp: Path, sample_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MATTEMILL_MODELS", str(u2netp.parent))
+    found = DriverFound("13.0", (Gpu(0, "NVIDIA H200", "9.0", 141 << 30),), None)
+    monkeypatch.setattr(job, "find_gpus", lambda: found)
+    monkeypatch.setattr(job, "place_of", lambda config: _PLACE)
+    on_gpu = job.prepare(str(sample_photos), str(tmp_path / "out"), JobConfig(cpus=16))
+    assert (on_gpu.config.device, on_gpu.config.engine, on_gpu.config.precision) == ("cuda", "tensorrt", "fp16")
+    assert (on_gpu.layout.gpus, on_gpu.layout.device) == (1, "cuda:0 tensorrt fp16")
+    monkeypatch.setattr(job, "place_of", lambda config: CPU)
+    on_cpu = job.prepare(str(sample_photos), str(tmp_path / "out"), JobConfig(cpus=16))
+    assert (on_cpu.config.device, on_cpu.layout.gpus) == ("cpu", 0)
+    assert on_cpu.fingerprint == JobConfig().fingerprint(on_cpu.model_hashes) != on_gpu.fingerprint
