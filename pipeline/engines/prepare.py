@@ -7,6 +7,7 @@ and changes its map, 0..1, by .0023 on average over two photographs (ONNX Runtim
 
 from __future__ import annotations
 
+import heapq
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from mattemill.pipeline.models.rewrite_deform_conv import rewrite_deform_conv
 
 _REWRITE = "2"
 """Of the rewriting below. Another number for every change that can change its output: it is part of an engine's key."""
+
+_HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 _INSTALL = "pip install 'mattemill[gpu]' installs it"
 
@@ -45,7 +48,7 @@ def prepare(path: Path, recipe: EngineRecipe) -> bytes:
     _keep_outputs(model, recipe, path)
     _drop_initialisers_from_inputs(model)
     _free_dimensions(model, recipe, path)
-    if recipe.precision == "fp16":
+    if recipe.precision == "fp16" and not _in_halves(model):
         from onnxruntime.transformers.float16 import convert_float_to_float16
 
         model = convert_float_to_float16(model, keep_io_types=True)
@@ -98,16 +101,7 @@ def _keep_outputs(model: Any, recipe: EngineRecipe, path: Path) -> None:
     kept = [by_name[name] for name in recipe.outputs]
     del model.graph.output[:]
     model.graph.output.extend(kept)
-    wanted = set(recipe.outputs)
-    nodes = []
-    for node in reversed(model.graph.node):  # ONNX keeps them sorted: users behind makers
-        if wanted.intersection(node.output):
-            nodes.append(node)
-            wanted.update(node.input)
-            for attribute in node.attribute:
-                for graph in (attribute.g, *attribute.graphs):
-                    wanted.update(name for inner in graph.node for name in inner.input)
-    nodes.reverse()
+    nodes, wanted = _needed(list(model.graph.node), recipe.outputs)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = [weight for weight in model.graph.initializer if weight.name in wanted]
@@ -115,6 +109,56 @@ def _keep_outputs(model: Any, recipe: EngineRecipe, path: Path) -> None:
     model.graph.initializer.extend(used)
     # Shapes that an exporter wrote down for a batch of one.
     del model.graph.value_info[:]
+
+
+def _in_halves(model: Any) -> bool:
+    """Whether the file computes in half precision as it is (IS-Net's), not only stores its weights so (our own)."""
+    onnx = _onnx()
+    halves = {weight.name for weight in model.graph.initializer if weight.data_type == onnx.TensorProto.FLOAT16}
+    return any(node.op_type in _HEAVY and halves.intersection(node.input) for node in model.graph.node)
+
+
+def _needed(nodes: list[Any], outputs: tuple[str, ...]) -> tuple[list[Any], set[str]]:
+    """The nodes that the outputs need, users behind makers, else in the file's order; and all names that they read.
+
+    Not every file has its nodes in order: IS-Net's has its output's first.
+    """
+    maker = {made: number for number, node in enumerate(nodes) for made in node.output if made}
+    reads = [set(node.input).union(*(_inner_reads(attribute) for attribute in node.attribute)) for node in nodes]
+    wanted = set(outputs)
+    kept: set[int] = set()
+    open_names = list(outputs)
+    while open_names:
+        number = maker.get(open_names.pop())
+        if number is not None and number not in kept:
+            kept.add(number)
+            wanted |= reads[number]
+            open_names += reads[number]
+    waits = {number: {maker[name] for name in reads[number] if name in maker} for number in kept}
+    users: dict[int, list[int]] = {number: [] for number in kept}
+    for number, makers in waits.items():
+        for made_by in makers:
+            users[made_by].append(number)
+    ready = [number for number, makers in waits.items() if not makers]
+    heapq.heapify(ready)
+    order = []
+    while ready:
+        number = heapq.heappop(ready)
+        order.append(nodes[number])
+        for user in users[number]:
+            waits[user].discard(number)
+            if not waits[user]:
+                heapq.heappush(ready, user)
+    return order, wanted
+
+
+def _inner_reads(attribute: Any) -> set[str]:
+    """Names that the nodes of an attribute's subgraphs read, at any depth."""
+    found: set[str] = set()
+    for graph in (attribute.g, *attribute.graphs):
+        for inner in graph.node:
+            found.update(inner.input, *(_inner_reads(deeper) for deeper in inner.attribute))
+    return found
 
 
 def _drop_initialisers_from_inputs(model: Any) -> None:
