@@ -92,10 +92,11 @@ class NoRefiner:
 class NetworkRefiner:
     """Our own matting network where the mask itself is soft (hair, fur, mesh, blur); the guided filter at sharp edges.
 
-    A trimap from outside is the network's alone: see `MattingNetworkRefiner`. Of a mask, the two are mixed by the share
-    of unsure pixels around each pixel: at an edge that the mask knows well there is little to find, and the filter is
-    smoother. Where most of a mask is neither in nor out, its trimap holds too little that is sure, and a matte made
-    from it is bolder than the mask and no righter: less is done then, and in the end nothing.
+    A trimap from outside is the network's alone, and the mask is forgotten: a person has seen more (SAD in thousands of
+    14 photographs with their trimaps, at full size: 4.4, and 4.6 with the mask). Of a mask, the two are mixed by the
+    share of unsure pixels around each pixel: at an edge that the mask knows well there is little to find, and the
+    filter is smoother. Where most of a mask is neither in nor out, its trimap holds too little that is sure, and a
+    matte made from it is bolder than the mask and no righter: less is done then, and in the end nothing.
 
     SAD in thousands and Grad of 18 masks with an IoU over .93, on three matting sets: mask 14.0 and 13.6, guided filter
     12.7 and 9.8, network 9.2 and 9.3, mixed 9.4 and 9.0; of two rendered articles 5.0 and 12.0, 3.9 and 6.9, 4.3 and
@@ -111,7 +112,7 @@ class NetworkRefiner:
 
     def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
         if bands is not None:
-            return self._network(image, soft, bands)
+            return self._network(image, np.full(soft.shape, 0.5, np.float32), bands)
         low, high = _NETWORK_SURE
         sure = cv2.countNonZero((soft >= high).view(np.uint8))
         unsure = cv2.countNonZero(((soft > low) & (soft < high)).view(np.uint8))
