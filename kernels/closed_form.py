@@ -47,8 +47,8 @@ def closed_form_lines(
     """Colour lines of the closed-form matte of 1/step of the photograph: float32 (5, ceil(H / step), ceil(W / step)).
 
     As `apply_colour_lines` takes them: three slopes, the offset, and a weight of a prior, which is 0; all 0 further
-    than a pixel (of the small copy) from what is unknown. image: uint8 (H, W, 3). trimap: uint8 (H, W). iterations: of
-    conjugate gradients, at most; on each smaller level twice as many, for a quarter of the cost each.
+    than two pixels (of the small copy) from what is unknown. image: uint8 (H, W, 3). trimap: uint8 (H, W). iterations:
+    of conjugate gradients, at most; on each smaller level twice as many, for a quarter of the cost each.
     Raises ValueError when the two are not of one size.
     """
     height, width = trimap.shape
@@ -77,12 +77,15 @@ def _solve(colours: Plane, front: Mask, back: Mask, iterations: int) -> Plane:
         iterations = max(iterations, _FROM_NOTHING)
     alpha[front] = 1.0
     alpha[back] = 0.0
-    # The frame repeats the border, so that its pixels have windows of their own, and nothing of it is free.
+    # With a frame, every neighbour of a free pixel has an index. Nothing of it is free, and no window reaches into it.
     alpha = np.pad(alpha, _FRAME, mode="edge")
     free = np.pad(free, _FRAME)
     windows = _windows(np.pad(colours, ((_FRAME, _FRAME), (_FRAME, _FRAME), (0, 0)), mode="edge"), free)
-    if len(windows.members[0]):
-        _conjugate_gradients(_laplacian(windows, free), alpha, free, iterations)
+    if not len(windows.members[0]):  # a side of less than three pixels: alpha as it is, whatever the colour
+        lines = np.zeros((5, height, width), np.float32)
+        lines[3] = alpha[_FRAME:-_FRAME, _FRAME:-_FRAME]
+        return lines
+    _conjugate_gradients(_laplacian(windows, free), alpha, free, iterations)
     return _lines(windows, alpha)[:, _FRAME:-_FRAME, _FRAME:-_FRAME]
 
 

@@ -33,7 +33,8 @@ class MattingNetworkRefiner:
     both predict are functions of the colour, drawn at full size: they lose little at smaller ones. step: the network
     sees 1/step of the photograph's side, and the closed-form matte is solved at half of that. A photograph longer than
     1,600 px is shown at a half, a third ... of that: the band of a soft mask grows with the photograph. Memory beyond
-    the arguments and the result is a few bytes a pixel and that of one tile.
+    the arguments and the result is 5 bytes a pixel, some 60 bytes a pixel of one tile, and less than 1 kB a cell of the
+    closed-form level that is unknown.
     """
 
     def __init__(self, engine: Engine, step: int = 2) -> None:
@@ -56,6 +57,8 @@ class MattingNetworkRefiner:
         if not unknown.any():
             return matte
         step = self._step * math.ceil(max(soft.shape) / _LONG_SIDE)
+        # A tile has at least MULTIPLE * step pixels on both sides: of a strip most of it would be padding.
+        step = max(self._step, min(step, min(soft.shape) // MULTIPLE))
         closed = closed_form_lines(image, bands, _CLOSED * step)
         blend = _BLEND * step
         # What earlier tiles have written, by weight; only where tiles pass into each other is it more than one.

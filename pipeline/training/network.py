@@ -1,12 +1,12 @@
-"""The matting network: local colour lines, found at a quarter of the size, drawn at full size.
+"""The matting network: local colour lines, found at half of the size, drawn at full size.
 
 What a matte needs at full resolution is the photograph itself. So the network does not paint alpha: at half of the
 size it predicts, for every pixel, an affine function of the colour (the colour line model of Levin, Lischinski, Weiss:
 A Closed-Form Solution to Natural Image Matting, TPAMI 2008), which is enlarged and applied to the full photograph, as
 Gharbi et al. (Deep Bilateral Learning, 2017) and Wu et al. (Fast End-to-End Trainable Guided Filter, CVPR 2018) do.
-It starts from a good guess: foreground and background colours spread into the unknown band by normalised convolution
-(Knutsson, Westin 1993) over a pyramid, and the line through the two. All of it is convolution, pooling, resizing and
-arithmetic, so it exports to ONNX with dynamic size and has no operator that TensorRT lacks.
+It starts from the closed-form matte, and sees a guess beside it: foreground and background colours spread into the
+unknown band by normalised convolution (Knutsson, Westin 1993) over a pyramid, and the line through the two. All of it
+is convolution, pooling, resizing and arithmetic, so it exports to ONNX with dynamic size and has no operator that TensorRT lacks.
 """
 
 from __future__ import annotations

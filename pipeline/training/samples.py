@@ -55,7 +55,7 @@ class Maker:
             marks = _middle(marks)
             prior = np.where(marks == UNKNOWN, np.uint8(UNKNOWN), marks)
         photo = photographed(rng, _in_linear_light(made) if rng.random() < _LINEAR else made.exact())
-        # The network sees a photograph at its size, or at half of it; the solution is at a quarter of either.
+        # Solved at a half or a quarter of what the network sees, so that it may be given either.
         closed = closed_form_matte(photo, marks, step=int(rng.choice(_CLOSED_STEPS)))
         closed_bytes = np.asarray(closed * 255 + 0.5, np.uint8)
         return Sample(photo, made.alpha, made.front, made.back, marks, prior, closed_bytes)

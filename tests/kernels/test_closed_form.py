@@ -96,6 +96,14 @@ def test_where_the_photograph_decides_nothing_more_iterations_do_not_wander_off(
     assert np.abs(few - many).max() < 0.1
 
 
+@pytest.mark.parametrize("shape", [(1, 40), (8, 400), (60, 9000)])
+def test_where_no_window_fits_the_free_pixels_are_neither_in_nor_out(shape: tuple[int, int]) -> None:
+    trimap = np.full(shape, UNKNOWN, np.uint8)
+    trimap[:, -10:] = FOREGROUND
+    found = closed_form_matte(np.zeros((*shape, 3), np.uint8), trimap, step=max(4, shape[1] // 300))
+    assert np.abs(found[:, : shape[1] // 2] - 0.5).max() < 0.3
+
+
 def test_sizes_that_differ_are_named() -> None:
     with pytest.raises(ValueError, match="not of one size"):
         closed_form_matte(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8))

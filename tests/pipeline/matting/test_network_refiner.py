@@ -85,7 +85,17 @@ def test_tiles_are_bounded_and_of_sizes_that_the_network_takes() -> None:
     MattingNetworkRefiner(engine)(image, soft, bands)
     sides = [side for shape in engine.shapes for side in shape[2:]]
     assert all(side % MULTIPLE == 0 for side in sides)
-    assert max(sides) <= 448
+    assert max(sides) <= 352  # what engines are built for
+
+
+def test_a_long_strip_is_not_mostly_padding() -> None:
+    engine = Lines(prior=1.0)
+    shape = (10, 60_000)
+    bands = np.full(shape, 128, np.uint8)
+    found = MattingNetworkRefiner(engine)(np.zeros((*shape, 3), np.uint8), np.full(shape, 0.5, np.float32), bands)
+    assert found.shape == shape
+    assert max(given[2] * given[3] for given in engine.shapes) <= 352 * 352
+    assert sum(given[2] * given[3] for given in engine.shapes) < 4 * 10 * 60_000
 
 
 def test_a_large_photograph_is_shown_smaller_and_drawn_at_full_size() -> None:

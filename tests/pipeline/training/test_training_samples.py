@@ -20,7 +20,7 @@ from mattemill.pipeline.training.preview import preview
 from mattemill.pipeline.training.sample import Sample
 from mattemill.pipeline.training.samples import LEAST_UNKNOWN, MOST_UNKNOWN, Maker, sample_maker
 
-_FIELDS = ("photo", "alpha", "front", "back", "trimap", "prior")
+_FIELDS = ("closed", "photo", "alpha", "front", "back", "trimap", "prior")
 _SIZE = 96
 _MAKE = Maker(5, _SIZE, "cloth")  # A kind of few layers that are soon made.
 
