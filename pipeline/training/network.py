@@ -6,7 +6,8 @@ A Closed-Form Solution to Natural Image Matting, TPAMI 2008), which is enlarged 
 Gharbi et al. (Deep Bilateral Learning, 2017) and Wu et al. (Fast End-to-End Trainable Guided Filter, CVPR 2018) do.
 It starts from the closed-form matte, and sees a guess beside it: foreground and background colours spread into the
 unknown band by normalised convolution (Knutsson, Westin 1993) over a pyramid, and the line through the two. All of it
-is convolution, pooling, resizing and arithmetic, so it exports to ONNX with dynamic size and has no operator that TensorRT lacks.
+is convolution, pooling, resizing and arithmetic, so it exports to ONNX with dynamic size and has no operator that
+TensorRT lacks.
 """
 
 from __future__ import annotations
