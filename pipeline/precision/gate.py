@@ -1,7 +1,8 @@
 """The precision gate: may a cheaper network (quantised, pruned) take the place of the one that it was made from?
 
 It may when, over the same photographs, the mean IoU of its masks has fallen and their mean SAD has risen by no more
-than the tolerance, both relative to the network that it replaces. `judge` decides and is pure; `measure` gets the scores.
+than the tolerance, both relative to the network that it replaces. `judge` decides and is pure; `measure` gets the
+scores.
 """
 
 from __future__ import annotations
