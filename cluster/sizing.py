@@ -102,7 +102,8 @@ def solve(
     seconds_by_stage: seconds one worker spends on one item of a stage, > 0, in the order of the stages.
     fan_out: items of a stage that one image makes, > 0; a stage that is not named has 1.
     cpus, gpus: what may be used, > 0 and >= 0. gpu_stages: those that run on a GPU, if gpus > 0.
-    busy: share of a stage's seconds in which it keeps a core busy, 0..1; the rest it waits (for S3, say). Default 1.
+    busy: share of a stage's seconds in which it keeps a core busy, 0..1; the rest it waits (for S3, for its GPU).
+    Default 1, for a stage on a GPU 0: what it decodes and mattes on cores counts once it was measured.
     network_workers: how many workers the network stages have in all (at least one each); 0 = as many as pay.
     max_batch: items a call of a stage may hold at most; default 32.
 
@@ -113,10 +114,13 @@ def solve(
     work = _work(seconds_by_stage, fan_out, cpus, gpus)
     on_gpu = [name for name in work if gpus > 0 and name in gpu_stages]
     on_cpu = [name for name in work if name not in on_gpu]
-    core_seconds = {name: work[name] * min(1.0, max(0.0, (busy or {}).get(name, 1.0))) for name in on_cpu}
+    if gpus > 1:
+        gpus = math.floor(gpus)  # a worker lies on one GPU: what is left over beside whole ones serves nobody
+    shares = {**dict.fromkeys(on_cpu, 1.0), **dict.fromkeys(on_gpu, 0.0), **(busy or {})}
+    core_seconds = {name: work[name] * min(1.0, max(0.0, shares[name])) for name in work}
 
     limits: dict[str, float] = {}
-    if total := sum(core_seconds.values()):
+    if (total := sum(core_seconds.values())) > 1e-12:  # below that nothing computes, and a rate would be infinite
         limits["cpus"] = cpus / total
     if on_gpu:
         limits["gpus"] = gpus * per_gpu / sum(work[name] for name in on_gpu)
@@ -141,7 +145,7 @@ def solve(
     stages = {
         name: StageSize(
             workers=counts[name],
-            cpu_share=_down(min(1.0, rate * core_seconds[name] / counts[name])) if name in core_seconds else 0.0,
+            cpu_share=_down(min(1.0, rate * core_seconds[name] / counts[name])),
             gpu_share=gpu_share if name in on_gpu else 0.0,
             batch=batch_size(
                 seconds_by_stage[name], target=target_call_seconds, limit=(max_batch or {}).get(name, MAX_BATCH)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mattemill.cluster.sizing import batch_size, choose_placement, solve
@@ -18,6 +18,8 @@ cpu_counts = st.floats(0.5, 256.0)
 gpu_counts = st.integers(0, 8)
 busies = st.fixed_dictionaries({"fetch": st.floats(0.0, 1.0), "store": st.floats(0.0, 1.0)})
 GPU_STAGES = ("detect", "segment", "matte")
+all_busy = st.fixed_dictionaries({name: st.floats(0.0, 1.0) for name in SPLIT})
+per_gpus = st.integers(1, 6)
 
 
 @given(seconds, fan_outs, cpu_counts, gpu_counts, busies, st.integers(0, 64))
@@ -51,6 +53,102 @@ def test_more_cores_or_gpus_never_make_it_slower(work, fan_out, cpus, more, gpus
     less = solve(work, fan_out, cpus, gpus, gpu_stages=GPU_STAGES) if gpus else solve(work, fan_out, cpus)
     great = solve(work, fan_out, cpus + more, gpus + more_gpus, gpu_stages=GPU_STAGES if gpus else ())
     assert great.rate >= less.rate * (1 - 1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seconds, fan_outs, cpu_counts, st.floats(0.1, 8.0), all_busy, per_gpus, st.integers(0, 40))
+def test_the_rate_that_is_promised_needs_no_more_cores_and_gpus_than_there_are(
+    work, fan_out, cpus, gpus, busy, per_gpu, workers
+):
+    """Also of the cores that stages on GPUs decode and matte on; and no share of a GPU is left over for nobody."""
+    sizing = solve(
+        work,
+        fan_out,
+        cpus,
+        gpus,
+        gpu_stages=GPU_STAGES,
+        busy=busy,
+        per_gpu=per_gpu,
+        network_workers=workers,
+    )
+    each = {name: work[name] * fan_out.get(name, 1.0) for name in work}
+    assert sizing.rate * sum(each[name] * busy[name] for name in work) <= cpus * (1 + 1e-9)
+    assert sizing.rate * sum(each[name] for name in GPU_STAGES) <= max(min(gpus, 1.0), int(gpus)) * per_gpu * (1 + 1e-9)
+    assert sizing.cpus <= cpus + 1e-9
+    assert sizing.gpus <= gpus + 1e-9
+    assert all(sizing.rate <= stage.rate * (1 + 1e-9) for stage in sizing.stages.values())
+
+
+@settings(max_examples=60, deadline=None)
+@given(seconds, fan_outs, cpu_counts, st.integers(1, 8), all_busy, per_gpus)
+def test_with_gpus_too_it_is_never_slower_than_an_even_split(work, fan_out, cpus, gpus, busy, per_gpu):
+    """Even: each stage has the same part of the cores, each stage on GPUs the same part of them."""
+    each = {name: work[name] * fan_out.get(name, 1.0) for name in work}
+    of_cores = [cpus / len(work) / (each[name] * busy[name]) for name in work if busy[name] > 1e-9]
+    of_gpus = [gpus * per_gpu / len(GPU_STAGES) / each[name] for name in GPU_STAGES]
+    # A stage that waits more than 31 parts of 32 has as many workers as 32 a core allow, in either division.
+    of_workers = [32 * cpus / len(work) / each[name] for name in work if name not in GPU_STAGES]
+    sizing = solve(work, fan_out, cpus, gpus, gpu_stages=GPU_STAGES, busy=busy, per_gpu=per_gpu)
+    assert sizing.rate >= min(of_cores + of_gpus + of_workers) * (1 - 1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seconds,
+    fan_outs,
+    cpu_counts,
+    st.floats(0.0, 64.0),
+    st.floats(0.1, 8.0),
+    st.floats(0.0, 3.0),
+    all_busy,
+    per_gpus,
+    st.integers(0, 12),
+)
+def test_more_of_anything_never_makes_it_slower(work, fan_out, cpus, more, gpus, more_gpus, busy, per_gpu, workers):
+    def rate(cpus, gpus, per_gpu, workers):
+        return solve(
+            work,
+            fan_out,
+            cpus,
+            gpus,
+            gpu_stages=GPU_STAGES,
+            busy=busy,
+            per_gpu=per_gpu,
+            network_workers=workers,
+        ).rate
+
+    least = rate(cpus, gpus, per_gpu, workers) * (1 - 1e-9)
+    assert rate(cpus + more, gpus, per_gpu, workers) >= least
+    assert rate(cpus, gpus + more_gpus, per_gpu, workers) >= least
+    assert rate(cpus, gpus, per_gpu + 1, workers) >= least
+    if workers:
+        assert rate(cpus, gpus, per_gpu, workers + 1) >= least
+
+
+@settings(max_examples=60, deadline=None)
+@given(seconds, fan_outs, cpu_counts, all_busy, st.sampled_from(SPLIT), st.floats(0.1, 1.0))
+def test_a_stage_that_becomes_quicker_never_makes_it_slower(work, fan_out, cpus, busy, stage, factor):
+    before = solve(work, fan_out, cpus, busy=busy).rate
+    assert solve({**work, stage: work[stage] * factor}, fan_out, cpus, busy=busy).rate >= before * (1 - 1e-9)
+
+
+def test_what_a_gpu_stage_does_on_cores_is_a_limit_once_it_was_measured():
+    work = {"fetch": 0.001, "cut": 0.1, "store": 0.001}
+    unmeasured = solve(work, {}, 1, 1, gpu_stages=("cut",), per_gpu=4)
+    assert (unmeasured.bottleneck, unmeasured.rate) == ("gpus", pytest.approx(40.0))
+    measured = solve(work, {}, 1, 1, gpu_stages=("cut",), per_gpu=4, busy={"cut": 0.5})
+    assert (measured.bottleneck, measured.rate) == ("cpus", pytest.approx(1 / 0.052))
+
+
+def test_stages_that_only_wait_need_no_cores_and_are_as_fast_as_the_slowest_of_them():
+    sizing = solve({"fetch": 0.5, "store": 0.1}, {}, 2, busy={"fetch": 5e-324, "store": 0.0})
+    assert (sizing.bottleneck, sizing.rate) == ("fetch", pytest.approx(4.0))
+    assert sizing.cpus == 0.0
+
+
+def test_nine_tenths_of_a_second_gpu_serve_nobody():
+    work = dict.fromkeys(SPLIT, 0.01)
+    assert solve(work, {}, 32, 1.9, gpu_stages=GPU_STAGES).rate == solve(work, {}, 32, 1, gpu_stages=GPU_STAGES).rate
 
 
 @given(seconds, fan_outs, cpu_counts, st.integers(3, 40))
