@@ -1,0 +1,1 @@
+"""What a queue of S3 events says: parsed, kept count of, and turned into shards."""
