@@ -26,6 +26,7 @@ class Reason(StrEnum):
     TIMED_OUT = "timed_out"
     STORE_FAILED = "store_failed"
     INTERNAL_ERROR = "internal_error"
+    BAD_MESSAGE = "bad_message"
 
 
 SENTENCES: dict[Reason, str] = {
@@ -43,4 +44,5 @@ SENTENCES: dict[Reason, str] = {
     Reason.TIMED_OUT: "The image alone took longer than the limit for one call of a stage.",
     Reason.STORE_FAILED: "The matte was made, but could not be written to the sink after all retries.",
     Reason.INTERNAL_ERROR: "An unexpected exception on this image alone; the message holds it. Please report it.",
+    Reason.BAD_MESSAGE: "Only with `serve`: the message is no S3 event, or it came back too often; it is deleted.",
 }
