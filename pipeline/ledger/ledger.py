@@ -75,6 +75,7 @@ class Ledger:
         self._committed, self._inventory = read_committed(store, layout, fingerprint)
         self._contained = self._inventory.contained()
         self._others = read_others(store, layout, fingerprint, config, self._committed)
+        self._follows = False
         self.counts = ResumeCounts()
 
     @classmethod
@@ -147,8 +148,23 @@ class Ledger:
         return self._fingerprint
 
     def committed(self) -> Mapping[str, NewestRow]:
-        """key -> its newest row, as it was when the ledger was opened."""
+        """key -> its newest row, as it was when the ledger was opened; with `follow`, as it is now."""
         return self._committed
+
+    def follow(self) -> None:
+        """From now on keep the rows that this run commits in mind too: for endless input, where a key comes again.
+
+        About 190 bytes a key that is committed, which a job that lists each key once need not spend.
+        """
+        self._follows = True
+
+    def generation_due(self, ref: ImageRef) -> int | None:
+        """As `due` decides of one reference without a listing: the generation of its row to be, None when one stands.
+
+        Counted in `counts`. ref: with its ETag where it is known; nothing is looked up.
+        """
+        rows = due((ref,), self._committed, None, self.counts, None, self._others.overwrote)
+        return next((generation for _, generation in rows), None)
 
     def due(
         self, refs: Iterable[ImageRef], retry: RetrySelection | None = None, *, head: Head | None = None
@@ -200,6 +216,8 @@ class Ledger:
         with self._lock:
             self._inventory.shards[shard.id] = log_partitions(file)
             self._inventory.sizes[key] = size
+            if self._follows:
+                self._committed.add(file.table)
         try:
             write_log(self._store, self._layout, file)
         except StoreError as error:
