@@ -1,0 +1,77 @@
+"""Decides what an event asks for: work, or nothing because what it tells of is done, replaced or gone.
+
+An event says that a key had some content at some time. Events come twice, late, and in any order, and this process may
+have forgotten all that it knew. So where the ledger has a row for the key and the event names other content, what
+counts is what lies there now: one HEAD decides. Without it a late event would have the photograph read under an ETag
+that is gone, end as a failure, and take the good matte with it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Protocol
+
+from mattemill.pipeline.errors import ForbiddenError, MissingObjectError, StoreError
+from mattemill.pipeline.ledger.committed import NewestRow, changed
+from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.storage.store import Entry
+
+log = logging.getLogger(__name__)
+
+
+class Nothing(Enum):
+    """Why there is nothing to do, or not yet."""
+
+    DONE = "done"  # this content has its outcome
+    OUTDATED = "outdated"  # replaced since, and what replaced it has its outcome
+    GONE = "gone"  # no object is there (or it cannot be read); what is committed of its last version stands
+    LATER = "later"  # the store does not answer: ask again
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """To be done. ref: with the ETag and size that count. generation: of the row that it will have."""
+
+    ref: ImageRef
+    generation: int
+
+
+Verdict = Due | Nothing
+
+
+class DueLedger(Protocol):
+    """What is asked of the ledger."""
+
+    def committed(self) -> Mapping[str, NewestRow]: ...
+
+    def generation_due(self, ref: ImageRef) -> int | None: ...
+
+
+class Judge:
+    """head: looks an object up in its store."""
+
+    def __init__(self, ledger: DueLedger, head: Callable[[ImageRef], Entry]) -> None:
+        self._ledger = ledger
+        self._head = head
+
+    def __call__(self, ref: ImageRef) -> Verdict:
+        """What this reference, as an event has it, asks for."""
+        row = self._ledger.committed().get(ref.key)
+        other = row is not None and (ref.etag is None or changed(ref.etag, row.etag))
+        if other:
+            try:
+                entry = self._head(ref)
+            except (MissingObjectError, ForbiddenError) as error:  # S3 says 403 of what is missing to who may not list
+                log.info("event of an object that is gone key=%r error=%s", ref.key, error)
+                return Nothing.GONE
+            except StoreError as error:
+                log.warning("event put off key=%r error=%s", ref.key, error)
+                return Nothing.LATER
+            ref = replace(ref, etag=entry.etag or ref.etag, size=entry.size)
+        generation = self._ledger.generation_due(ref)
+        if generation is None:
+            return Nothing.OUTDATED if other else Nothing.DONE
+        return Due(ref, generation)
