@@ -96,7 +96,7 @@ def resized(config: JobConfig, layout: Layout, calibration: Calibration) -> dict
 
 def _on_gpu(config: JobConfig) -> tuple[str, ...]:
     # Ray hides the GPUs from a worker that has no share of one.
-    return ("detect", "segment", "matte", "cut") if config.refine == "network" else ("detect", "segment", "cut")
+    return ("detect", "segment", "matte", "cut") if config.refines_by_network else ("detect", "segment", "cut")
 
 
 def workers_per_gpu(stages: int, cores: int, gpus: int, gpu_bytes: int, wanted: int = 0) -> int:

@@ -50,9 +50,10 @@ def guided_filter(
     for slope in slopes:
         offset -= np.float32(0.5) * slope
     out = _enlarge(offset, size)
-    for slope, plane in zip(slopes, [guide] if guide.ndim == 2 else cv2.split(guide), strict=True):
+    # The guide's channels stay where they are and as they are: as planes of floats they were the most memory of a job.
+    for slope, plane in zip(slopes, [guide] if guide.ndim == 2 else np.moveaxis(guide, 2, 0), strict=True):
         steep = _enlarge(slope * scale, size)
-        steep *= np.asarray(plane, np.float32)
+        steep *= plane
         out += steep
     return out
 

@@ -32,8 +32,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ("auto", "onnxruntime", "tensorrt", "tensorrt_rtx"),
     "precision": ("auto", "fp32", "fp16"),
     "placement": ("auto", "split", "fused"),
-    "detector": ("saliency", "yolox", "nanodet"),
-    "refine": ("network", "guided", "none"),
+    "detector": ("saliency", "yolox", "nanodet", "rtdetr"),
+    "refine": ("network", "vitmatte", "guided", "none"),
     "shadow": ("none", "keep", "drop"),
     "second_network": ("none", "u2net"),
     "s3_client": ("boto3", "obstore"),
@@ -173,6 +173,11 @@ class JobConfig:
                 f"detector = {self.detector!r} needs detector_model, the path of its ONNX file "
                 "(`mattemill models list` names where to get it)"
             )
+
+    @property
+    def refines_by_network(self) -> bool:
+        """Whether `refine` names a network; the others are arithmetic on the CPU."""
+        return self.refine in ("network", "vitmatte")
 
     @property
     def background_picture(self) -> Path | None:

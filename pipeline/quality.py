@@ -59,7 +59,8 @@ def picture_figures(image: Rgb, soft: Alpha) -> dict[str, float]:
     height, width = soft.shape
     scale = min(1.0, _SMALL / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = np.asarray(cv2.resize(soft, size, interpolation=cv2.INTER_AREA), np.float32)
+    # A mean of ones can come out a rounding above one, and the score takes roots of what is left to one.
+    small = np.asarray(cv2.resize(soft, size, interpolation=cv2.INTER_AREA), np.float32).clip(0.0, 1.0)
     inside = small >= 0.5
     sides = [side.mean() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1])]
     edge = np.concatenate([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]])

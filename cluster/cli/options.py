@@ -95,9 +95,11 @@ def add_cutting(parser: argparse.ArgumentParser) -> None:
     out.add_argument("--subjects", choices=("main", "all"), help="the main subject (default) or all that are found")
     how = parser.add_argument_group("how it is cut")
     how.add_argument("--model", metavar="NAME", help="network by its card, see `mattemill models list` (u2netp)")
-    how.add_argument("--detector", choices=("saliency", "yolox", "nanodet"), help="what finds the boxes (saliency)")
+    detectors = ("saliency", "yolox", "nanodet", "rtdetr")
+    how.add_argument("--detector", choices=detectors, help="what finds the boxes (saliency)")
     how.add_argument("--detector-model", metavar="FILE", help="ONNX file of a COCO detector")
-    how.add_argument("--refine", choices=("network", "guided", "none"), help="refinement of the edge band (network)")
+    refiners = ("network", "vitmatte", "guided", "none")
+    how.add_argument("--refine", choices=refiners, help="refinement of the edge band (network, our own)")
     how.add_argument("--device", choices=("auto", "cpu", "cuda"), help="a named device is had or is an error (auto)")
     _add_finishing(parser)
 

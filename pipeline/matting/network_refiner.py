@@ -46,15 +46,13 @@ class MattingNetworkRefiner:
         image: Rgb,
         soft: Alpha,
         bands: npt.NDArray[np.uint8],
+        where: npt.NDArray[np.bool_] | None = None,
     ) -> Alpha:
-        """A matte, float32 (H, W) in 0..1. image: uint8 (H, W, 3). soft: float32 (H, W). bands: uint8 (H, W), trimap.
-
-        Raises EngineError.
-        """
+        """See `BandRefiner`. The closed-form matte is solved in the whole band: its pixels decide each other."""
         unknown = bands == UNKNOWN
-        soft = np.asarray(np.where(unknown, soft, bands == FOREGROUND), np.float32)
-        matte = soft.copy()
-        if not unknown.any():
+        matte = _known_and(soft, bands)
+        asked = unknown if where is None else unknown & where
+        if not asked.any():
             return matte
         step = self._step * math.ceil(max(soft.shape) / _LONG_SIDE)
         # A tile has at least MULTIPLE * step pixels on both sides: of a strip most of it would be padding.
@@ -63,7 +61,7 @@ class MattingNetworkRefiner:
         blend = _BLEND * step
         # What earlier tiles have written, by weight; only where tiles pass into each other is it more than one.
         written = np.zeros(soft.shape, np.uint8)
-        for tile in tiles(unknown, _LARGEST * step, _MARGIN * step, MULTIPLE * step):
+        for tile in tiles(asked, _LARGEST * step, _MARGIN * step, MULTIPLE * step):
             wide = _grown(tile, blend, soft.shape)
             found = self._alpha(image, soft, bands, closed, wide, step)
             at = (slice(wide.y0, wide.y1), slice(wide.x0, wide.x1))
@@ -89,8 +87,8 @@ class MattingNetworkRefiner:
         top = where.y0 - (height - where.height) // 2
         left = where.x0 - (width - where.width) // 2
         photo = _cut_out(image, top, left, height, width)
-        mask = _cut_out(soft, top, left, height, width)
         known = _cut_out(bands, top, left, height, width)
+        mask = _known_and(_cut_out(soft, top, left, height, width), known)
         shape = (soft.shape[0], soft.shape[1])
         drawn = apply_colour_lines(part_of_lines(closed, shape, top, left, height, width), photo, mask)
         guess = np.asarray(np.where(known == UNKNOWN, drawn, mask), np.float32)
@@ -100,6 +98,11 @@ class MattingNetworkRefiner:
             slice(where.x0 - left, where.x0 - left + where.width),
         )
         return apply_colour_lines(lines, photo, guess)[inside]
+
+
+def _known_and(soft: Alpha, bands: npt.NDArray[np.uint8]) -> Alpha:
+    """What the trimap knows, and the mask where it knows nothing."""
+    return np.asarray(np.where(bands == UNKNOWN, soft, bands == FOREGROUND), np.float32)
 
 
 def _network_input(

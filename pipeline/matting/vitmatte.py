@@ -62,24 +62,28 @@ class VitMatteRefiner:
         self._engine = engine
         self._largest = largest
 
-    def __call__(self, image: Rgb, soft: Alpha, bands: npt.NDArray[np.uint8]) -> Alpha:
-        """A matte, float32 (H, W) in 0..1. image: uint8 (H, W, 3). bands: uint8 (H, W), trimap of 0, 128 and 255.
-
-        soft: float32 (H, W), the mask; not used: this network sees photograph and trimap alone. Raises EngineError.
-        """
+    def __call__(
+        self,
+        image: Rgb,
+        soft: Alpha,
+        bands: npt.NDArray[np.uint8],
+        where: npt.NDArray[np.bool_] | None = None,
+    ) -> Alpha:
+        """See `BandRefiner`. The network sees photograph and trimap alone; the mask is only what is not asked for."""
         unknown = bands == UNKNOWN
-        matte = np.asarray(bands == FOREGROUND, np.float32)
-        if not unknown.any():
+        matte = np.asarray(np.where(unknown, soft, bands == FOREGROUND), np.float32)
+        asked = unknown if where is None else unknown & where
+        if not asked.any():
             return matte
         total, weights = np.zeros(matte.shape, np.float32), np.zeros(matte.shape, np.float32)
-        for window in _windows(unknown, self._largest):
-            if not unknown[window.at].any():
+        for window in _windows(asked, self._largest):
+            if not asked[window.at].any():
                 continue
             found = self._alpha(image[window.at], bands[window.at], window)
             weight = _weights(*found.shape)
             total[window.at] += found * weight
             weights[window.at] += weight
-        np.divide(total, weights, out=matte, where=unknown)
+        np.divide(total, weights, out=matte, where=asked)
         return matte
 
     def _alpha(self, image: Rgb, bands: npt.NDArray[np.uint8], window: _Window) -> npt.NDArray[np.float32]:

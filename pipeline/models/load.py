@@ -11,11 +11,15 @@ from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.engines.open_engine import ensure_at, open_engine
 from mattemill.pipeline.engines.place import CPU, Place
 from mattemill.pipeline.errors import ConfigError, ModelError
+from mattemill.pipeline.matting.band_refiner import BandRefiner
+from mattemill.pipeline.matting.network_refiner import MattingNetworkRefiner
+from mattemill.pipeline.matting.vitmatte import VitMatteRefiner
 from mattemill.pipeline.models.cache import file_sha256, model_path
 from mattemill.pipeline.models.card import ModelCard
 from mattemill.pipeline.models.cards import DEFAULT_MODEL, card_of
 from mattemill.pipeline.models.coco_boxes import CocoDetector
 from mattemill.pipeline.models.nanodet import NanodetDetector
+from mattemill.pipeline.models.rtdetr import RtdetrDetector
 from mattemill.pipeline.models.saliency import SaliencyNetwork
 from mattemill.pipeline.models.yolox import YoloxDetector
 
@@ -25,10 +29,8 @@ if TYPE_CHECKING:
 LOCALISER = DEFAULT_MODEL
 """The saliency network that finds the subject on the full frame, whichever one cuts it."""
 
-MATTING = "mattenet"
-"""The network that refines the edge band when `refine` is 'network'."""
-
-_DETECTOR_CARDS = {"yolox": "yolox_nano", "nanodet": "nanodet_m"}
+_MATTING_CARDS = {"network": "mattenet", "vitmatte": "vitmatte_small"}
+_DETECTOR_CARDS = {"yolox": "yolox_nano", "nanodet": "nanodet_m", "rtdetr": "rtdetr_v2_r18"}
 
 
 def load_saliency(name: str, place: Place = CPU, threads: int = 1) -> SaliencyNetwork:
@@ -52,9 +54,14 @@ def load_second(config: JobConfig, loaded: SaliencyNetwork, place: Place = CPU) 
     return loaded if loaded.card.name == config.second_network else load_saliency(config.second_network, place)
 
 
-def load_matting(place: Place = CPU, threads: int = 1) -> Engine:
-    """Our own matting network, as `MattingNetworkRefiner` drives it. Raises ModelError, EngineError, DeviceError."""
-    return open_engine(card_of(MATTING), model_path(MATTING), place, threads)
+def load_matting(place: Place = CPU, step: int = 2, threads: int = 1) -> BandRefiner:
+    """Our own matting network; step as `MattingNetworkRefiner` has it. Raises ModelError, EngineError, DeviceError."""
+    return MattingNetworkRefiner(_matting_engine("network", place, threads), step)
+
+
+def load_vitmatte(place: Place = CPU, threads: int = 1) -> BandRefiner:
+    """ViTMatte. Raises ModelError, EngineError, DeviceError."""
+    return VitMatteRefiner(card_of(_MATTING_CARDS["vitmatte"]), _matting_engine("vitmatte", place, threads))
 
 
 def load_detector(config: JobConfig, place: Place = CPU, threads: int = 1) -> CocoDetector | None:
@@ -67,9 +74,8 @@ def load_detector(config: JobConfig, place: Place = CPU, threads: int = 1) -> Co
         return None
     card = card_of(_DETECTOR_CARDS[config.detector])
     engine = open_engine(card, _detector_file(config), place, threads)
-    if config.detector == "yolox":
-        return YoloxDetector(card, engine)
-    return NanodetDetector(card, engine)
+    made = {"yolox": YoloxDetector, "nanodet": NanodetDetector, "rtdetr": RtdetrDetector}[config.detector]
+    return made(card, engine)
 
 
 def ensure_engines(config: JobConfig, place: Place, on_progress: Callable[[BuildProgress], None]) -> None:
@@ -96,8 +102,8 @@ def model_hashes(config: JobConfig) -> dict[str, str]:
     The networks of cards need not be fetched for this; a detector's own file is read.
     """
     hashes = {role: card_of(name).sha256 for role, name in saliency_networks(config).items()}
-    if config.refine == "network":
-        hashes["matte"] = card_of(MATTING).sha256
+    if config.refines_by_network:
+        hashes["matte"] = card_of(_MATTING_CARDS[config.refine]).sha256
     if config.detector != "saliency":
         hashes["detect_coco"] = file_sha256(_detector_file(config))
     return hashes
@@ -106,12 +112,17 @@ def model_hashes(config: JobConfig) -> dict[str, str]:
 def _networks(config: JobConfig) -> list[tuple[ModelCard, Path]]:
     """The card and the file of every network that the job runs, each once."""
     names = list(dict.fromkeys(saliency_networks(config).values()))
-    if config.refine == "network":
-        names.append(MATTING)
+    if config.refines_by_network:
+        names.append(_MATTING_CARDS[config.refine])
     found = [(card_of(name), model_path(name)) for name in names]
     if config.detector != "saliency":
         found.append((card_of(_DETECTOR_CARDS[config.detector]), _detector_file(config)))
     return found
+
+
+def _matting_engine(refine: str, place: Place, threads: int) -> Engine:
+    name = _MATTING_CARDS[refine]
+    return open_engine(card_of(name), model_path(name), place, threads)
 
 
 def _detector_file(config: JobConfig) -> Path:

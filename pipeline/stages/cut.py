@@ -45,7 +45,7 @@ class CutStage:
         self._find = make_finder(config, localiser, place)
         self._segment = make_segmenter(config, network, place)
         self._make_matte = MatteMaker(config, refine, place)
-        self._matte_device = self.device if config.refine == "network" and refine is None else "cpu"
+        self._matte_device = self.device if config.refines_by_network and refine is None else "cpu"
         self._follow = HintFollower(localiser, network, margin=config.crop_margin)
         self._new_steps = new_steps
 

@@ -79,7 +79,7 @@ class MatteStage:
 
     def __init__(self, config: JobConfig) -> None:
         cv2.setNumThreads(1)
-        place = place_of(config) if config.refine == "network" else CPU
+        place = place_of(config) if config.refines_by_network else CPU
         self.device = str(place)
         self._make_matte = MatteMaker(config, place=place)
 

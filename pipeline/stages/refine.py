@@ -12,8 +12,8 @@ from mattemill.kernels.guided_filter import guided_filter
 from mattemill.kernels.trimap import FOREGROUND, UNKNOWN, trimap
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.place import CPU, Place
-from mattemill.pipeline.matting.network_refiner import MattingNetworkRefiner
-from mattemill.pipeline.models.load import load_matting
+from mattemill.pipeline.matting.band_refiner import BandRefiner
+from mattemill.pipeline.models.load import load_matting, load_vitmatte
 from mattemill.pipeline.photo import Alpha, Rgb
 
 Trimap = npt.NDArray[np.uint8]
@@ -90,7 +90,7 @@ class NoRefiner:
 
 
 class NetworkRefiner:
-    """Our own matting network where the mask itself is soft (hair, fur, mesh, blur); the guided filter at sharp edges.
+    """A matting network where the mask itself is soft (hair, fur, mesh, blur); the guided filter at sharp edges.
 
     A trimap from outside is the network's alone, and the mask is forgotten: a person has seen more (SAD in thousands of
     14 photographs with their trimaps, at full size: 4.4, and 4.6 with the mask). Of a mask, the two are mixed by the
@@ -98,16 +98,15 @@ class NetworkRefiner:
     filter is smoother. Where most of a mask is neither in nor out, its trimap holds too little that is sure, and a
     matte made from it is bolder than the mask and no righter: less is done then, and in the end nothing.
 
-    SAD in thousands and Grad of 18 masks with an IoU over .93, on three matting sets: mask 14.0 and 13.6, guided filter
-    12.7 and 9.8, network 9.2 and 9.3, mixed 9.4 and 9.0; of two rendered articles 5.0 and 12.0, 3.9 and 6.9, 4.3 and
-    8.4, 4.2 and 7.4.
+    With our own network, SAD in thousands and Grad of 18 masks with an IoU over .93, on three matting sets: mask 14.0
+    and 13.6, guided filter 12.7 and 9.8, network 9.2 and 9.3, mixed 9.4 and 9.0; of two rendered articles 5.0 and 12.0,
+    3.9 and 6.9, 4.3 and 8.4, 4.2 and 7.4.
 
-    place: where the network runs. step: 2 shows the network half of the photograph's side, 1 all of it.
-    Raises ModelError, EngineError, DeviceError.
+    network: asked only for what it counts in. Raises EngineError when called.
     """
 
-    def __init__(self, place: Place = CPU, step: int = 2) -> None:
-        self._network = MattingNetworkRefiner(load_matting(place), step)
+    def __init__(self, network: BandRefiner) -> None:
+        self._network = network
         self._guided = GuidedRefiner()
 
     def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
@@ -120,15 +119,18 @@ class NetworkRefiner:
         if done <= 0:
             return soft
         long_side = max(soft.shape)
-        matte = self._network(image, soft, trimap(soft, max(1, round(_NETWORK_BAND * long_side)), low, high))
-        sharp = self._guided(image, soft)
+        matte = self._guided(image, soft)
         share = _unsure_around(soft, max(2, round(_AROUND * long_side)))
         share -= np.float32(_LEAST_UNSURE)
         share *= np.float32(1 / (_MOST_UNSURE - _LEAST_UNSURE))
         np.clip(share, 0.0, 1.0, out=share)
-        matte -= sharp
-        matte *= share
-        matte += sharp
+        counts = share > 0
+        if counts.any():
+            bands = trimap(soft, max(1, round(_NETWORK_BAND * long_side)), low, high)
+            found = self._network(image, soft, bands, counts)
+            found -= matte
+            found *= share
+            matte += found
         if done < 1:
             matte -= soft
             matte *= np.float32(done)
@@ -146,7 +148,9 @@ def make_refiner(config: JobConfig, place: Place = CPU) -> Refiner:
     """The refiner that the config names. Raises ModelError, EngineError, DeviceError."""
     match config.refine:
         case "network":
-            return NetworkRefiner(place, config.matting_step)
+            return NetworkRefiner(load_matting(place, config.matting_step))
+        case "vitmatte":
+            return NetworkRefiner(load_vitmatte(place))
         case "guided":
             return GuidedRefiner()
     return NoRefiner()

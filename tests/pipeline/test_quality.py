@@ -39,6 +39,17 @@ def test_the_fewer_pixels_between_in_and_out_the_higher_the_confidence() -> None
     assert scores[-1] < 0.1
 
 
+@pytest.mark.parametrize("shape", [(900, 1351), (1667, 2500), (433, 577)])
+def test_a_mask_without_any_doubt_has_a_score_at_every_size(shape: tuple[int, int]) -> None:
+    """The mean of ones over a cell is not always one."""
+    inside = np.zeros(shape, bool)
+    inside[shape[0] // 5 : -shape[0] // 5, shape[1] // 5 : -shape[1] // 5] = True
+    crop = CropMask((0, 0, 320, 320), np.full((320, 320), 255, np.uint8))
+    figures = score_figures(_photo(inside), inside.astype(np.float32), [crop])
+    assert figures["translucent"] >= 0
+    assert confidence(figures) > 0.5
+
+
 def test_a_rival_and_the_doubt_of_the_looks_lower_the_confidence() -> None:
     alone = confidence(_scored(_half(5)))
     assert confidence(_scored(_half(5), several_subjects=0.5)) < alone - 0.2

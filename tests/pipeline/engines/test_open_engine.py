@@ -106,7 +106,9 @@ def test_a_gpu_that_is_not_there_is_an_error(built: list[Task], u2netp: Path) ->
 
 def test_on_the_cpu_nothing_is_built(built: list[Task], u2netp: Path) -> None:
     ensure_engines(JobConfig(), place.CPU, lambda progress: None)
-    assert isinstance(load_matting(), OnnxRuntimeEngine)
+    assert load_saliency("u2netp").device == "cpu"
+    load_matting()
+    assert PlanInOnnxRuntime.made == []
     assert built == []
 
 

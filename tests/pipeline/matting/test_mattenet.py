@@ -15,6 +15,7 @@ import pytest
 from mattemill.pipeline.models.cache import model_path
 from mattemill.pipeline.models.card import Shipped
 from mattemill.pipeline.models.cards import card_of
+from mattemill.pipeline.models.load import load_matting
 from mattemill.pipeline.stages.refine import GuidedRefiner, NetworkRefiner
 
 Planes = npt.NDArray[np.float32]
@@ -22,7 +23,7 @@ Planes = npt.NDArray[np.float32]
 
 @pytest.fixture(scope="module")
 def network() -> NetworkRefiner:
-    return NetworkRefiner()
+    return NetworkRefiner(load_matting())
 
 
 def tuft(side: int = 384) -> tuple[npt.NDArray[np.uint8], Planes]:
@@ -83,12 +84,26 @@ def test_a_given_trimap_is_honoured_and_filled(network: NetworkRefiner) -> None:
     assert np.abs(found - alpha)[bands == 128].mean() < 0.5 * np.abs(prior - alpha)[bands == 128].mean()
 
 
+def test_a_sharp_edge_is_left_to_the_guided_filter(network: NetworkRefiner) -> None:
+    rows, columns = np.mgrid[:600, :800]
+    alpha = np.clip((220 - np.hypot(rows - 300, columns - 400)) / 2 + 0.5, 0, 1).astype(np.float32)
+    image = np.round(alpha[..., None] * 200 + (1 - alpha[..., None]) * np.array([30, 60, 90])).astype(np.uint8)
+    assert np.array_equal(network(image, alpha), GuidedRefiner()(image, alpha))
+
+
 def test_a_sharp_edge_stays_sharp(network: NetworkRefiner) -> None:
     rows, columns = np.mgrid[:600, :800]
     alpha = np.clip((220 - np.hypot(rows - 300, columns - 400)) / 2 + 0.5, 0, 1).astype(np.float32)
     image = np.round(alpha[..., None] * 200 + (1 - alpha[..., None]) * np.array([30, 60, 90])).astype(np.uint8)
     soft = as_a_network_sees(alpha)
     assert np.abs(network(image, soft) - alpha).sum() < 0.2 * np.abs(soft - alpha).sum()
+
+
+def test_a_given_trimap_makes_the_mask_not_matter(network: NetworkRefiner) -> None:
+    image, alpha = tuft()
+    bands = np.where(as_a_network_sees(alpha) > 0.95, 255, np.where(as_a_network_sees(alpha) < 0.05, 0, 128))
+    bands = bands.astype(np.uint8)
+    assert np.array_equal(network(image, alpha, bands), network(image, np.zeros_like(alpha), bands))
 
 
 def test_a_mask_that_is_all_doubt_is_left_as_it_is(network: NetworkRefiner) -> None:
@@ -105,13 +120,14 @@ def test_a_photograph_of_50_megapixels_takes_less_than_2_gb() -> None:
 import resource
 import cv2
 import numpy as np
+from mattemill.pipeline.models.load import load_matting
 from mattemill.pipeline.stages.refine import NetworkRefiner
 cv2.setNumThreads(1)
 height, width = 5774, 8660
 image = cv2.resize(np.random.default_rng(1).integers(0, 255, (144, 216, 3), dtype=np.uint8), (width, height))
 rows, columns = np.mgrid[: height // 16, : width // 16]
 small = np.clip((150 - np.hypot(rows - 180, columns - 270)) / 30 + 0.5, 0, 1).astype(np.float32)
-found = NetworkRefiner()(image, cv2.resize(small, (width, height)))
+found = NetworkRefiner(load_matting())(image, cv2.resize(small, (width, height)))
 assert found.shape == (height, width)
 assert 0 < found.mean() < 1
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

@@ -109,15 +109,45 @@ def test_a_large_photograph_is_shown_smaller_and_drawn_at_full_size() -> None:
 
 def test_the_network_sees_the_mask_and_the_closed_form_matte_beside_the_photograph() -> None:
     engine = Lines(prior=1.0)
-    soft, bands, image = disc(300, 300)
-    bands[145:155, :] = 128  # so wide that the band is one tile, which holds the middle
+    soft, bands, image = disc(250, 250)
+    rows, columns = np.mgrid[:250, :250]
+    image[..., 0], image[..., 1], image[..., 2] = columns, rows, 255 * (soft > 0.5)  # a pixel's colours say where it is
     MattingNetworkRefiner(engine, step=1)(image, soft, bands)
     mask = np.where(bands == 128, soft, bands == 255)
     closed = closed_form_matte(image, bands, step=2)
-    for channel, wanted in ((5, mask), (6, closed)):
-        seen = sum(float(given[0, channel].sum()) for given in engine.inputs)
-        assert seen > 0.9 * float(wanted[bands == 128].sum())
-    assert all(given.shape[1] == 7 for given in engine.inputs)
+    assert np.abs(closed - mask).max() > 0.1, "the two are alike: the test shows nothing"
+    seen = np.zeros(bands.shape, bool)
+    for given in engine.inputs:
+        assert given.shape[1] == 7
+        across, down = (np.round(given[0, channel] * 255).astype(int) for channel in (0, 1))
+        assert np.allclose(given[0, 5], mask[down, across], atol=1e-6)
+        assert np.allclose(given[0, 6], closed[down, across], atol=0.01)
+        seen[down, across] = True
+    assert seen[bands == 128].all()
+
+
+def test_only_what_is_asked_for_is_computed() -> None:
+    engine = Lines(offset=0.3)
+    soft, bands, image = disc(900, 900)
+    left = np.zeros(bands.shape, bool)
+    left[:, :200] = True
+    found = MattingNetworkRefiner(engine, step=1)(image, soft, bands, left)
+    assert np.allclose(found[(bands == 128) & left], 0.3)
+    far = np.zeros(bands.shape, bool)
+    far[:, 600:] = True
+    assert np.array_equal(found[(bands == 128) & far], soft[(bands == 128) & far])
+    assert (found[bands == 255] == 1).all()
+    everywhere = Lines(offset=0.3)
+    MattingNetworkRefiner(everywhere, step=1)(image, soft, bands)
+    assert sum(np.prod(shape) for shape in engine.shapes) < 0.5 * sum(np.prod(shape) for shape in everywhere.shapes)
+
+
+def test_when_nothing_of_the_band_is_asked_for_the_network_is_not_called() -> None:
+    engine = Lines(offset=0.3)
+    soft, bands, image = disc(300, 300)
+    found = MattingNetworkRefiner(engine)(image, soft, bands, np.zeros(bands.shape, bool))
+    assert engine.shapes == []
+    assert np.array_equal(found, np.where(bands == 128, soft, bands == 255))
 
 
 def test_a_cell_of_a_reduced_trimap_is_known_only_where_all_of_it_is() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
+from small_networks import write_birefnet
 
 from mattemill.pipeline.engines.catalogue import recipe_of
 from mattemill.pipeline.engines.compile_engine import compile_engine
@@ -27,57 +28,6 @@ from mattemill.pipeline.models.saliency import SaliencyNetwork, from_logits
 
 CARDS = (BIREFNET_GENERAL, BIREFNET_LITE, BIREFNET_MATTING)
 Planes = npt.NDArray[np.float32]
-
-
-def _write(path: Path, side: int | str = 1024, gain: float = 20.0, *, out: int = 1024, deform: bool = True) -> Path:
-    """An ONNX file of BiRefNet's contract: input_image -> output_image, `gain` times red.
-
-    deform: a modulated deformable convolution of 3 x 3 at 1/16 of the size lies on the way, as in its decoder, whose
-    offsets come from the picture; its result counts for a hundredth.
-    """
-    onnx = pytest.importorskip("onnx", reason="needs the onnx package, which is not installed")
-    helper, to_tensor = onnx.helper, onnx.numpy_helper.from_array
-    rng = np.random.default_rng(5)
-
-    def normal(name: str, *shape: int) -> Any:
-        return to_tensor((rng.normal(size=shape) * 0.3).astype(np.float32), name)
-
-    red = np.zeros((1, 3, 1, 1), np.float32)
-    red[0, 0] = gain * 0.229
-    weights = [
-        to_tensor(red, "red"),
-        to_tensor(np.full(1, gain * (0.485 - 0.5), np.float32), "shift"),
-        to_tensor(np.array([1, 1, out, out], np.int64), "sizes"),
-    ]
-    nodes = [helper.make_node("Conv", ["input_image", "red", "shift"], ["logits"], kernel_shape=[1, 1])]
-    last = "logits"
-    if deform:
-        weights += [normal("down", 8, 3, 16, 16), normal("to_offset", 18, 8, 3, 3), normal("to_mask", 9, 8, 3, 3)]
-        weights += [normal("deformed", 1, 8, 3, 3), to_tensor(np.float32(0.01), "little")]
-        pads = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}
-        nodes += [
-            helper.make_node("Conv", ["input_image", "down"], ["deep"], kernel_shape=[16, 16], strides=[16, 16]),
-            helper.make_node("Conv", ["deep", "to_offset"], ["offset"], **pads),
-            helper.make_node("Conv", ["deep", "to_mask"], ["mask_logits"], **pads),
-            helper.make_node("Sigmoid", ["mask_logits"], ["mask"]),
-            helper.make_node("DeformConv", ["deep", "deformed", "offset", "", "mask"], ["aspp"], name="aspp", **pads),
-            helper.make_node("Mul", ["aspp", "little"], ["small"]),
-            helper.make_node("Resize", ["small", "", "scales"], ["wide"], mode="linear"),
-            helper.make_node("Add", ["logits", "wide"], ["sum"]),
-        ]
-        weights.append(to_tensor(np.array([1, 1, 16, 16], np.float32), "scales"))
-        last = "sum"
-    nodes.append(helper.make_node("Identity", [last], ["output_image"]))
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "birefnet",
-        [value("input_image", 1, [1, 3, side, side])],
-        [value("output_image", 1, [1, 1, side, side])],
-        weights,
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), str(path))
-    return path
 
 
 def _network(card: ModelCard, path: Path) -> SaliencyNetwork:
@@ -112,14 +62,14 @@ def test_logits_become_a_mask_through_a_sigmoid_and_are_not_stretched() -> None:
 
 
 def test_a_photograph_without_a_subject_stays_empty(tmp_path: Path) -> None:
-    network = _network(BIREFNET_GENERAL, _write(tmp_path / "birefnet.onnx", deform=False))
+    network = _network(BIREFNET_GENERAL, write_birefnet(tmp_path / "birefnet.onnx", deform=False))
     found = network(np.zeros((300, 200, 3), np.uint8))
     assert not found.mask.any(), "a map that is stretched would be all noise"
     assert found.peak < 0.01
 
 
 def test_a_file_of_the_contract_masks_what_it_was_made_to(tmp_path: Path) -> None:
-    network = _network(BIREFNET_LITE, _write(tmp_path / "birefnet.onnx"))
+    network = _network(BIREFNET_LITE, write_birefnet(tmp_path / "birefnet.onnx"))
     image = np.zeros((500, 800, 3), np.uint8)
     image[100:400, 200:600, 0] = 255
     mask = network(image).mask
@@ -131,7 +81,7 @@ def test_a_file_of_the_contract_masks_what_it_was_made_to(tmp_path: Path) -> Non
 
 
 def test_an_export_for_512_pixels_is_never_run_at_1024_nor_the_photograph_at_512(tmp_path: Path) -> None:
-    network = _network(BIREFNET_GENERAL, _write(tmp_path / "small.onnx", side=512, deform=False))
+    network = _network(BIREFNET_GENERAL, write_birefnet(tmp_path / "small.onnx", side=512, deform=False))
     with pytest.raises(EngineError, match=r"birefnet_general.*(512|Got invalid dimensions)"):
         network(np.zeros((512, 512, 3), np.uint8))
 
@@ -152,7 +102,7 @@ def test_an_output_of_another_size_is_an_error_and_no_mask() -> None:
 def test_the_file_that_an_engine_is_built_from_says_the_same_without_its_deformable_convolution(
     precision: Precision, tolerance: float, tmp_path: Path
 ) -> None:
-    path = _write(tmp_path / "birefnet.onnx")
+    path = write_birefnet(tmp_path / "birefnet.onnx")
     assert holds_deform_conv(path)
     recipe = recipe_of(BIREFNET_GENERAL, path, "tensorrt", precision)
     rewritten = tmp_path / "rewritten.onnx"
@@ -170,7 +120,7 @@ def test_the_file_that_an_engine_is_built_from_says_the_same_without_its_deforma
 def test_tensorrt_builds_it_for_batches_in_every_precision(precision: Precision, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="needs the onnx package, which is not installed")
     rtx = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx, which is not installed")
-    path = _write(tmp_path / "birefnet.onnx")
+    path = write_birefnet(tmp_path / "birefnet.onnx")
     recipe = recipe_of(BIREFNET_GENERAL, path, "tensorrt_rtx", precision)
     assert recipe.profiles[0][0].largest[2:] == (1024, 1024)
     assert len(compile_engine(rtx, prepare(path, recipe), recipe).plan) > 1000

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from small_networks import DOG, write_rtdetr
 
 from mattemill.pipeline.engines.catalogue import recipe_of
 from mattemill.pipeline.engines.compile_engine import compile_engine
@@ -24,7 +25,7 @@ from mattemill.pipeline.models.gpu_cards import RTDETR_V2_R18
 from mattemill.pipeline.models.rtdetr import RtdetrDetector, decode_rtdetr
 
 _FAR = -30.0  # the logit of 'certainly not'
-_DOG, _CUP = 16, 41
+_CUP = 41
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,9 +59,9 @@ def test_the_best_come_first_and_those_under_the_threshold_are_dropped() -> None
 
 
 def test_a_query_that_is_sure_of_two_classes_gives_both_and_nothing_suppresses_the_other() -> None:
-    logits = _logits((1, _DOG, 3.0), (1, _CUP, 2.0), (2, _DOG, 2.5))
+    logits = _logits((1, DOG, 3.0), (1, _CUP, 2.0), (2, DOG, 2.5))
     found = decode_rtdetr(logits, _boxes(), (100, 100), score_threshold=0.5)
-    assert found.classes.tolist() == [_DOG, _DOG, _CUP]
+    assert found.classes.tolist() == [DOG, DOG, _CUP]
 
 
 def test_no_more_than_the_given_number_of_pairs_is_taken() -> None:
@@ -84,70 +85,23 @@ def test_extreme_logits_make_no_warning_and_no_nan() -> None:
     assert found.scores.tolist() == [1.0]
 
 
-def _write(path: Path, classes: int = 80, queries: int = 6) -> Path:
-    """An ONNX file of the published contract: pixel_values (n, 3, h, w) -> logits, pred_boxes.
-
-    Query 0 is a dog exactly where the whole picture's mean red is over .5, in a box whose width is that mean.
-    """
-    onnx = pytest.importorskip("onnx", reason="needs the onnx package, which is not installed")
-    helper, numpy_helper = onnx.helper, onnx.numpy_helper
-
-    def constant(name: str, value: Any, dtype: Any = np.float32) -> Any:
-        return numpy_helper.from_array(np.asarray(value, dtype), name)
-
-    gain = np.zeros((3, queries * classes), np.float32)
-    gain[0, _DOG] = 40.0
-    shift = np.full(queries * classes, _FAR, np.float32)
-    shift[_DOG] = -20.0
-    side = np.zeros((3, queries * 4), np.float32)
-    side[0, 2] = 1.0
-    base = np.full(queries * 4, 0.5, np.float32)
-    base[2] = 0.0
-    weights = [
-        constant("gain", gain),
-        constant("shift", shift),
-        constant("side", side),
-        constant("base", base),
-        constant("logit_shape", [-1, queries, classes], np.int64),
-        constant("box_shape", [-1, queries, 4], np.int64),
-    ]
-    nodes = [
-        helper.make_node("GlobalAveragePool", ["pixel_values"], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["mean"]),
-        helper.make_node("Gemm", ["mean", "gain", "shift"], ["flat_logits"]),
-        helper.make_node("Reshape", ["flat_logits", "logit_shape"], ["logits"]),
-        helper.make_node("Gemm", ["mean", "side", "base"], ["flat_boxes"]),
-        helper.make_node("Reshape", ["flat_boxes", "box_shape"], ["pred_boxes"]),
-    ]
-    value = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        nodes,
-        "rtdetr",
-        [value("pixel_values", 1, ["n", 3, "h", "w"])],
-        [value("logits", 1, ["n", queries, classes]), value("pred_boxes", 1, ["n", queries, 4])],
-        weights,
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
-    return path
-
-
 def _detector(path: Path) -> RtdetrDetector:
     card = RTDETR_V2_R18
     return RtdetrDetector(card, OnnxRuntimeEngine(path, outputs=card.output.names, name=card.name))
 
 
 def test_a_file_of_the_contract_finds_its_box_in_red_photographs_only(tmp_path: Path) -> None:
-    detect = _detector(_write(tmp_path / "rtdetr.onnx"))
+    detect = _detector(write_rtdetr(tmp_path / "rtdetr.onnx"))
     image = np.zeros((300, 500, 3), np.uint8)
     image[..., 0] = 204  # .8: not .8 of 255 in blue, nor after subtracting a mean
     found = detect(image)
-    assert found.classes.tolist() == [_DOG]
+    assert found.classes.tolist() == [DOG]
     np.testing.assert_allclose(found.boxes, [[50, 75, 450, 225]], atol=0.5)
     assert len(detect(image[..., ::-1].copy()).boxes) == 0
 
 
 def test_the_photograph_is_shown_whole_and_stretched_to_the_cards_size(tmp_path: Path) -> None:
-    path = _write(tmp_path / "rtdetr.onnx")
+    path = write_rtdetr(tmp_path / "rtdetr.onnx")
     seen: list[Floats] = []
 
     class Looking(OnnxRuntimeEngine):
@@ -167,7 +121,7 @@ def test_the_photograph_is_shown_whole_and_stretched_to_the_cards_size(tmp_path:
 
 def test_fine_stripes_are_averaged_and_not_sampled(tmp_path: Path) -> None:
     """Antialiasing, as the authors' preparation has it: every fourth column alone would be all black or all white."""
-    detect = _detector(_write(tmp_path / "rtdetr.onnx"))
+    detect = _detector(write_rtdetr(tmp_path / "rtdetr.onnx"))
     image = np.zeros((640, 2560, 3), np.uint8)
     image[:, ::4, 0], image[:, 1::4, 0], image[:, 2::4, 0] = 255, 255, 255
     box = detect(image).boxes[0]
@@ -175,7 +129,7 @@ def test_fine_stripes_are_averaged_and_not_sampled(tmp_path: Path) -> None:
 
 
 def test_another_number_of_classes_is_an_error_that_says_so(tmp_path: Path) -> None:
-    detect = _detector(_write(tmp_path / "other.onnx", classes=91))
+    detect = _detector(write_rtdetr(tmp_path / "other.onnx", classes=91))
     with pytest.raises(EngineError, match=r"rtdetr_v2_r18: outputs are \(1, 6, 91\).*not an RT-DETR for COCO"):
         detect(np.zeros((50, 60, 3), np.uint8))
 
@@ -183,14 +137,14 @@ def test_another_number_of_classes_is_an_error_that_says_so(tmp_path: Path) -> N
 def test_an_export_with_the_decoding_inside_is_refused_by_its_outputs(tmp_path: Path) -> None:
     card = RTDETR_V2_R18
     wanted = dataclasses.replace(card, output=dataclasses.replace(card.output, names=("labels", "boxes", "scores")))
-    path = _write(tmp_path / "rtdetr.onnx")
+    path = write_rtdetr(tmp_path / "rtdetr.onnx")
     with pytest.raises(EngineError, match=r"no output labels, boxes, scores.*not the network that the card describes"):
         OnnxRuntimeEngine(path, outputs=wanted.output.names, name=card.name)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_tensorrt_builds_the_file_with_its_free_sizes_at_the_cards_size(precision: Precision, tmp_path: Path) -> None:
-    path = _write(tmp_path / "rtdetr.onnx")
+    path = write_rtdetr(tmp_path / "rtdetr.onnx")
     rtx = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx, which is not installed")
     recipe = recipe_of(RTDETR_V2_R18, path, "tensorrt_rtx", precision)
     ((sizes,),) = recipe.profiles
@@ -199,7 +153,7 @@ def test_tensorrt_builds_the_file_with_its_free_sizes_at_the_cards_size(precisio
 
 
 def test_an_engine_is_compared_on_what_the_detector_asks(tmp_path: Path) -> None:
-    path = _write(tmp_path / "rtdetr.onnx")
+    path = write_rtdetr(tmp_path / "rtdetr.onnx")
     (case,) = cases_of(RTDETR_V2_R18, path, [np.zeros((90, 120, 3), np.uint8)])
     assert case.inputs["pixel_values"].shape == (1, 3, 640, 640)
     assert set(case.outputs) == {"logits", "pred_boxes"}
