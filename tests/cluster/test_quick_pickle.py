@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ray import cloudpickle
 
-from mattemill.cluster.quick_pickle import MESSAGES
+from mattemill.cluster.quick_pickle import MESSAGES, pack, unpack
 from mattemill.pipeline.outcome import Facts, Failure
 from mattemill.pipeline.photo import Header, ImageRef, Photo
 from mattemill.pipeline.reasons import Reason
@@ -57,3 +57,12 @@ def test_arrays_of_a_message_are_not_copied_into_its_pickle() -> None:
     small = pickle.dumps(Photo(REF, HEADER, np.zeros(10**6, np.uint8)), protocol=5, buffer_callback=buffers.append)
     assert len(small) < 1000
     assert len(buffers) == 1
+
+
+@pytest.mark.parametrize("message", EXAMPLES, ids=lambda message: type(message).__name__)
+def test_what_is_packed_comes_out_of_read_only_buffers_as_it_went_in(message: Any) -> None:
+    """Ray hands buffers on read-only, for they lie in shared memory."""
+    pickled, *buffers = pack([message, message])
+    out = unpack([pickled, *(memoryview(bytes(buffer)).toreadonly() for buffer in buffers)])
+    assert all(same(message, one) for one in out)
+    assert (len(buffers) > 0) == any(isinstance(getattr(message, f.name), np.ndarray) for f in fields(message))
