@@ -48,9 +48,10 @@ class Created:
         """Whether the other event of the same key is surely the later one; False also when that cannot be told.
 
         Sequencers may differ in length: the shorter one is filled with zeros on its right, then both are compared as
-        text (AWS, "Event message structure"). Those of the two forms are written differently and not compared.
+        text (AWS, "Event message structure"). Those of the two forms are written differently and not compared. Some
+        other stores always send '0', which says nothing.
         """
-        mine, theirs = self.sequencer.lower(), other.sequencer.lower()
+        mine, theirs = (each.sequencer.lower() if each.sequencer.strip("0") else "" for each in (self, other))
         if not mine or not theirs or self.form != other.form:
             return False
         longest = max(len(mine), len(theirs))
