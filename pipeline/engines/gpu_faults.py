@@ -11,7 +11,15 @@ from typing import Literal
 GpuFault = Literal["memory", "lost", "other"]
 """memory: a smaller batch may fit. lost: nothing runs in this process any more. other: this one call failed."""
 
-_MEMORY = ("devicememoryerror", "out of memory", "outofmemory", "out_of_memory", "cudaerrormemoryallocation")
+_MEMORY = (
+    "devicememoryerror",
+    "out of memory",
+    "outofmemory",
+    "out_of_memory",
+    "cudaerrormemoryallocation",
+    "failed to allocate memory",  # ONNX Runtime's arena
+    "_alloc_failed",  # cuDNN's and cuBLAS's own
+)
 _LOST = (
     "illegal memory access",
     "illegal_address",

@@ -45,7 +45,10 @@ def open_engine(
     EngineError, DeviceError; nothing falls back to another engine or device.
     """
     if place.engine == "onnxruntime":
-        return OnnxRuntimeEngine(path, place.device, threads, outputs=card.output.names, name=card.name)
+        model, buckets = _batched(card, path) if place.device != "cpu" else (None, ())
+        return OnnxRuntimeEngine(
+            path, place.device, threads, outputs=card.output.names, name=card.name, model=model, buckets=buckets
+        )
     # Imported here: a CPU needs none of it.
     from mattemill.pipeline.engines.builder import plan_of
     from mattemill.pipeline.engines.catalogue import BUCKETS
@@ -94,6 +97,24 @@ def ensure_at(
         gpu=place.gpu,
         on_progress=on_progress,
     )
+
+
+def _batched(card: ModelCard, path: Path) -> tuple[bytes | None, tuple[int, ...]]:
+    """The network with its batch left free, and the batch sizes to run it with; (None, ()) where it has none.
+
+    Many files have a batch of one written into them. Not yet run on a GPU.
+    """
+    if card.task != "saliency":
+        return None, ()
+    from mattemill.pipeline.engines.catalogue import BUCKETS, recipe_of
+    from mattemill.pipeline.engines.prepare import prepare
+
+    try:
+        recipe = recipe_of(card, path, "tensorrt", "fp32")  # of its profiles; nothing is built
+        return prepare(path, recipe), BUCKETS if recipe.profiles else ()
+    except EngineError as error:
+        _LOG.warning("engine model=%s batch=1 why=%r", card.name, str(error))
+        return None, ()
 
 
 def _lane(gpu: int) -> Lane:

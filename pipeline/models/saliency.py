@@ -6,6 +6,7 @@ Zheng et al., Bilateral Reference for High-Resolution Dichotomous Image Segmenta
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,22 +40,34 @@ class SaliencyNetwork:
         self.card = card
         self._engine = engine
         self.device = engine.device
+        self.batch_limit = engine.batch_limit
 
     def __call__(self, image: Rgb) -> SaliencyMap:
         """One pass over uint8 (H, W, 3), stretched to the network's input.
 
         Raises EngineError when the network fails.
         """
-        contract = self.card.input
-        tensor = card_input(image, contract)
-        raw = self._engine.run({contract.name: tensor})[self.card.output.names[0]]
-        if raw.size != contract.size[0] * contract.size[1] or raw.shape[-2:] != contract.size:
+        return self.look([self.tensor(image)])[0]
+
+    def tensor(self, image: Rgb) -> npt.NDArray[np.float32]:
+        """What the network reads of uint8 (H, W, 3): float32 (1, 3, h, w)."""
+        return card_input(image, self.card.input)
+
+    def look(self, tensors: Sequence[npt.NDArray[np.float32]]) -> list[SaliencyMap]:
+        """One pass over the tensors of several images, at least one; at most `batch_limit` are worth it.
+
+        Raises EngineError when the network fails, for one of them or for all.
+        """
+        contract, count = self.card.input, len(tensors)
+        batch = tensors[0] if count == 1 else np.concatenate(tensors)
+        raw = self._engine.run({contract.name: batch})[self.card.output.names[0]]
+        if raw.size != count * contract.size[0] * contract.size[1] or raw.shape[-2:] != contract.size:
             raise EngineError(
-                f"model {self.card.name}: output is {raw.shape}, not (1, 1, {contract.size[0]}, {contract.size[1]}): "
+                f"model {self.card.name}: output is {raw.shape}, not {(count, 1, *contract.size)}: "
                 "the file is another network, or one for another size"
             )
-        raw = raw.reshape(contract.size)
-        return from_logits(raw) if self.card.output.values == "logits" else normalised(raw)
+        read = from_logits if self.card.output.values == "logits" else normalised
+        return [read(one) for one in raw.reshape(count, *contract.size)]
 
 
 def normalised(raw: npt.NDArray[np.float32]) -> SaliencyMap:

@@ -14,13 +14,15 @@ from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.models.load import LOCALISER, load_saliency
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo
+from mattemill.pipeline.stages.asks import Asking
 from mattemill.pipeline.stages.detect import detection_facts, make_finder
-from mattemill.pipeline.stages.each import RefusedError, Steps, run_each
+from mattemill.pipeline.stages.each import RefusedError, Steps
 from mattemill.pipeline.stages.hinted import HintFollower
 from mattemill.pipeline.stages.matte import MatteMaker
 from mattemill.pipeline.stages.refine import Refiner
 from mattemill.pipeline.stages.segment import make_segmenter
 from mattemill.pipeline.stages.stage import Done, StageResult
+from mattemill.pipeline.stages.together import Room, run_together
 
 
 class CutStage:
@@ -42,6 +44,7 @@ class CutStage:
         self.device = str(place)
         localiser = load_saliency(LOCALISER, place)
         network = localiser if config.model == LOCALISER else load_saliency(config.model, place)
+        self._room = Room.for_networks(localiser, network)
         self._find = make_finder(config, localiser, place)
         self._segment = make_segmenter(config, network, place)
         self._make_matte = MatteMaker(config, refine, place)
@@ -50,19 +53,20 @@ class CutStage:
         self._new_steps = new_steps
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
-        return run_each(self.name, self.device, items, self._one, self._new_steps)
+        return run_together(self.name, self.device, items, self._one, self._room, self._new_steps)
 
-    def _one(self, steps: Steps, photo: Photo, hint: Hint | None = None) -> Done:
+    def _one(self, steps: Steps, photo: Photo, hint: Hint | None = None) -> Asking[Done]:
         if hint is not None:
             return self._hinted(steps, photo, hint)
         with steps.step("detect", self.device):
             image = decode(photo.data, photo.header)
-            found = self._find(image)
+            found = yield from self._find.asking(image)
             facts = detection_facts(found)
         masks = []
         with steps.step("segment", self.device):
             for index in range(len(found.detection.boxes)):
-                mask, scores = self._segment(lambda: image, image.shape[:2], found.detection, index)
+                shape = image.shape[:2]
+                mask, scores = yield from self._segment.asking(lambda: image, shape, found.detection, index)
                 masks.append(mask)
                 facts = facts.merged(Facts(scores=scores))
         with steps.step("matte", self._matte_device):

@@ -54,6 +54,7 @@ class Steps:
         self.cpu_seconds: dict[str, float] = {}
         self._seconds: dict[str, float] = {}
         self._devices: dict[str, str] = {}
+        self._left = self._away = (0.0, 0.0)
         self.current: str | None = None
 
     @contextmanager
@@ -61,14 +62,31 @@ class Steps:
         """Time a step; a step that is entered again adds up. `current` stays at a step that raises."""
         self.current = name
         self._devices[name] = device
-        cpu_start = self._cpu_clock() if self._cpu_clock is not None else 0.0
-        start = self._clock()
+        start, cpu_start = self._now()
         try:
             yield
         finally:
-            self._seconds[name] = self._seconds.get(name, 0.0) + self._clock() - start
+            end, cpu_end = self._now()
+            self._seconds[name] = self._seconds.get(name, 0.0) + end - start
             if self._cpu_clock is not None:
-                self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + self._cpu_clock() - cpu_start
+                self.cpu_seconds[name] = self.cpu_seconds.get(name, 0.0) + cpu_end - cpu_start
+
+    def clocks(self) -> tuple[float, float]:
+        """Wall and CPU seconds as the clocks show them; the latter 0 without a clock for it."""
+        return self._clock(), self._cpu_clock() if self._cpu_clock is not None else 0.0
+
+    def leave(self) -> None:
+        """Others' work comes now, within the step that is on; until `come_back`."""
+        self._left = self.clocks()
+
+    def come_back(self, seconds: float, cpu_seconds: float) -> None:
+        """Of the time since `leave`, only so much was this image's."""
+        (now, cpu_now), (left, cpu_left), (away, cpu_away) = self.clocks(), self._left, self._away
+        self._away = (away + now - left - seconds, cpu_away + cpu_now - cpu_left - cpu_seconds)
+
+    def _now(self) -> tuple[float, float]:
+        (seconds, cpu_seconds), (away, cpu_away) = self.clocks(), self._away
+        return seconds - away, cpu_seconds - cpu_away
 
     def facts(self) -> Facts:
         """Seconds and devices so far."""
@@ -96,14 +114,15 @@ def run_each(
         except ImageError as error:
             # Here, and not behind the block: an error kept in a local is in a cycle with this frame, and holds the
             # photograph's pixels until the garbage collector finds it.
-            results.append(Failed(_failure(error, steps, name)))
+            results.append(failed(error, steps, name))
         else:
             results.append(replace(done, facts=done.facts.merged(steps.facts())))
     return results
 
 
-def _failure(error: ImageError, steps: Steps, name: str) -> Failure:
+def failed(error: ImageError, steps: Steps, name: str) -> Failed:
+    """How an image of the stage `name` ends by an error about it: in the step that was on, with what was learnt."""
     facts, preview = steps.facts(), None
     if isinstance(error, RefusedError):
         facts, preview = error.facts.merged(facts), error.preview()
-    return Failure(error.reason, steps.current or name, error.message, preview, facts)
+    return Failed(Failure(error.reason, steps.current or name, error.message, preview, facts))

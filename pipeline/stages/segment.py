@@ -19,9 +19,11 @@ from mattemill.pipeline.models.load import LOCALISER, load_saliency, load_second
 from mattemill.pipeline.models.saliency import SaliencyNetwork
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo, Rgb
-from mattemill.pipeline.stages.each import Steps, run_each
+from mattemill.pipeline.stages.asks import Ask, Asking, answered
+from mattemill.pipeline.stages.each import Steps
 from mattemill.pipeline.stages.messages import CropMask, Detection
 from mattemill.pipeline.stages.stage import Done, StageResult
+from mattemill.pipeline.stages.together import Room, run_together
 
 _NEARLY_ALL = 0.85  # of the frame: from here on a crop shows the network nothing that the full frame did not
 _BODY, _WHOLE = 0.5, 0.3  # of the mask: what parts are told apart by; what the window must hold of them
@@ -69,16 +71,22 @@ class Segmenter:
         image: gives the photograph, uint8 (H, W, 3); called only when its pixels are needed. shape: its (H, W).
         Raises EngineError, ImageError (from `image`).
         """
+        return answered(self.asking(image, shape, detection, index))
+
+    def asking(
+        self, image: Callable[[], Rgb], shape: tuple[int, int], detection: Detection, index: int
+    ) -> Asking[tuple[CropMask, dict[str, float]]]:
+        """The same, as work that asks for its looks; see `asks`."""
         frame = (0, 0, shape[1], shape[0])
         box = expand_box(detection.boxes[index], self._margin, shape)
-        looks, scores = self._first_looks(image, frame, box, detection)
+        looks, scores = yield from self._first_looks(image, frame, box, detection)
         # One of several subjects is compared where it is: the full frame's map shows the others, too.
         where = frame if self._main_share is not None else box
         size = looks[0].mask.shape[:2]
         agreed = consensus(looks, where, size)
         scores["second_network"] = 0.0
         if self._second is not None and agreed.doubt >= self._second_doubt:
-            found = self._second(image())
+            found = yield Ask(self._second, image())
             looks = [*looks, Look(found.mask, frame, found.peak, found.floor)]
             agreed = consensus(looks, where, size)
             scores["second_network"] = 1.0
@@ -91,7 +99,7 @@ class Segmenter:
 
     def _first_looks(
         self, image: Callable[[], Rgb], frame: Window, box: Window, detection: Detection
-    ) -> tuple[list[Look], dict[str, float]]:
+    ) -> Asking[tuple[list[Look], dict[str, float]]]:
         share = (box[2] - box[0]) * (box[3] - box[1]) / (frame[2] * frame[3])
         scores = {"crop_share": share, "second_pass": 0.0}
         looks = []
@@ -99,7 +107,7 @@ class Segmenter:
             looks.append(Look(detection.saliency, frame, detection.peak, detection.floor))
             if share >= _NEARLY_ALL:
                 return looks, scores
-        found = self._network(crop(image(), box))
+        found = yield Ask(self._network, crop(image(), box))
         looks.append(Look.of_crop(found.mask, box, found.peak, found.floor))
         return looks, scores | {"second_pass": 1.0, "crop_peak": found.peak}
 
@@ -142,14 +150,17 @@ class SegmentStage:
         cv2.setNumThreads(1)
         place = place_of(config)
         self.device = str(place)
-        self._segment = make_segmenter(config, load_saliency(config.model, place), place)
+        network = load_saliency(config.model, place)
+        self._room = Room.for_networks(network)
+        self._segment = make_segmenter(config, network, place)
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
-        return run_each(self.name, self.device, items, self._one)
+        return run_together(self.name, self.device, items, self._one, self._room)
 
-    def _one(self, steps: Steps, photo: Photo, detection: Detection, index: int) -> Done:
+    def _one(self, steps: Steps, photo: Photo, detection: Detection, index: int) -> Asking[Done]:
         width, height = photo.header.shown_size
-        mask, scores = self._segment(_once(lambda: decode(photo.data, photo.header)), (height, width), detection, index)
+        image = _once(lambda: decode(photo.data, photo.header))
+        mask, scores = yield from self._segment.asking(image, (height, width), detection, index)
         return Done(mask, Facts(scores=scores))
 
 

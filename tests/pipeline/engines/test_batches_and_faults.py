@@ -50,6 +50,8 @@ def test_a_cap_is_halved_for_its_shape_and_no_other() -> None:
         ("Error Code 2: OutOfMemory (Requested size was 1078243764 bytes.)", "memory"),
         ("CUDA_ERROR_OUT_OF_MEMORY", "memory"),
         ("DeviceMemoryError: no pinned memory for (4,) of float32", "memory"),
+        ("BFCArena::AllocateRawInternal Failed to allocate memory for requested buffer of size 838860800", "memory"),
+        ("CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED", "memory"),
         ("cuEventSynchronize failed: an illegal memory access was encountered", "lost"),
         ("Error Code 1: Cuda Runtime (misaligned address)", "lost"),
         ("cuCtxSynchronize failed: unspecified launch failure", "lost"),

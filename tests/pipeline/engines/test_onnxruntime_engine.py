@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
-from mattemill.pipeline.errors import EngineError
+from mattemill.pipeline.errors import DeviceLostError, EngineError
+from mattemill.pipeline.models.cache import model_path
 
 _SHAPE = (1, 3, 320, 320)
 
@@ -59,3 +62,69 @@ def test_a_file_that_is_no_network_is_an_error_with_its_path(tmp_path: Path) -> 
     file.write_text("not a network")
     with pytest.raises(EngineError, match=r"text\.onnx cannot be loaded on cpu"):
         OnnxRuntimeEngine(file)
+
+
+class _Session:
+    """A session around another: notes how many images each run has, and has memory for so many."""
+
+    def __init__(self, inner: Any, most: int, error: str) -> None:
+        self._inner, self._most, self._error = inner, most, error
+        self.counts: list[int] = []
+
+    def run(self, outputs: Sequence[str], feed: dict[str, Any]) -> Any:
+        self.counts.append(len(feed["given"]))
+        if self.counts[-1] > self._most:
+            raise RuntimeError(self._error)
+        return self._inner.run(outputs, feed)
+
+
+def _in_buckets(most: int = 100, error: str = "Failed to allocate memory for requested buffer of size 9") -> Any:
+    engine = OnnxRuntimeEngine(model_path("mattenet"), buckets=(1, 2, 4))
+    engine._session = _Session(engine._session, most, error)  # type: ignore[assignment]
+    return engine
+
+
+_TILES = np.random.default_rng(3).random((7, 7, 32, 32), np.float32)
+
+
+def test_a_batch_is_run_in_the_sizes_that_there_are_and_each_image_gets_what_it_gets_alone() -> None:
+    engine = _in_buckets()
+    together = engine.run({"given": _TILES})
+    assert engine._session.counts == [4, 4], "seven: the last one is filled up"
+    for index in range(len(_TILES)):
+        alone = engine.run({"given": _TILES[index : index + 1]})
+        for name, value in alone.items():
+            assert value[0].tobytes() == together[name][index].tobytes()
+
+
+def test_memory_that_does_not_do_halves_the_batches_of_that_shape_for_good() -> None:
+    engine = _in_buckets(most=2)
+    expected = _in_buckets().run({"given": _TILES[:4]})
+    for name, value in engine.run({"given": _TILES[:4]}).items():
+        np.testing.assert_array_equal(value, expected[name])
+    engine.run({"given": _TILES[:4]})
+    assert engine._session.counts == [4, 2, 2, 2, 2]
+    engine.run({"given": np.zeros((2, 7, 64, 32), np.float32)})
+    assert engine._session.counts[5:] == [2]
+
+
+def test_memory_that_does_not_do_for_one_image_is_an_error() -> None:
+    engine = _in_buckets(most=0)
+    with pytest.raises(EngineError, match="Failed to allocate"):
+        engine.run({"given": _TILES[:4]})
+    assert engine._session.counts == [4, 2, 1]
+
+
+def test_an_error_that_no_smaller_batch_mends_is_not_tried_in_one() -> None:
+    engine = _in_buckets(most=0, error="CUDA failure 700: an illegal memory access was encountered")
+    with pytest.raises(EngineError, match="illegal memory"):
+        engine.run({"given": _TILES[:4]})
+    assert engine._session.counts == [4]
+    engine.device = "cuda:0"
+    with pytest.raises(DeviceLostError, match="process must be replaced"):
+        engine.run({"given": _TILES[:4]})
+
+
+def test_inputs_that_are_no_batch_are_an_error() -> None:
+    with pytest.raises(EngineError, match="are no batch"):
+        _in_buckets().run({"given": _TILES[:0]})
