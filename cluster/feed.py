@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from typing import Protocol
 
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import Shard, cut_into_shards
@@ -13,6 +14,25 @@ from mattemill.pipeline.shard import Shard, cut_into_shards
 _AHEAD = 200_000
 """References held ahead of the work, about 70 MB: so many that the total of most jobs is known soon after the start,
 and few enough for a source of a hundred million."""
+
+
+class Feed(Protocol):
+    """What gives a job its shards: a listing, or events without end.
+
+    found: images so far; all of them once `ended`. exhausted: no shard will come any more.
+    """
+
+    @property
+    def found(self) -> int: ...
+
+    @property
+    def ended(self) -> bool: ...
+
+    @property
+    def exhausted(self) -> bool: ...
+
+    def take(self) -> Shard | None:
+        """The next shard; None when there is none now. Raises what went wrong where shards come from."""
 
 
 class ShardFeed:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mattemill.cluster.committer import Committer
 from mattemill.cluster.engine_builds import build_engines
-from mattemill.cluster.feed import ShardFeed
+from mattemill.cluster.feed import Feed, ShardFeed
 from mattemill.cluster.layout import Layout, lay_out
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
 from mattemill.pipeline.config import JobConfig
@@ -64,7 +64,7 @@ class Prepared:
 
 
 @dataclass(slots=True)
-class _Clocked:
+class Clocked:
     """Seconds by phase of the start."""
 
     started: float
@@ -79,9 +79,13 @@ class _Clocked:
 
 def prepare(source: str, sink: str, config: JobConfig, stages: str = DEFAULT_STAGES) -> Prepared:
     """Open the source, find the models and the device. Raises UsageError, SourceError, ModelError, DeviceError."""
-    _check_background(config)
     where = Location.parse(sink)
-    opened = open_source(source, config, exclude=where)
+    return prepare_for(open_source(source, config, exclude=where), where, config, stages)
+
+
+def prepare_for(source: Source, sink: Location, config: JobConfig, stages: str = DEFAULT_STAGES) -> Prepared:
+    """`prepare` with a source that is open already."""
+    _check_background(config)
     hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
     if stages == DEFAULT_STAGES:
         for name in set(saliency_networks(config).values()):
@@ -91,7 +95,7 @@ def prepare(source: str, sink: str, config: JobConfig, stages: str = DEFAULT_STA
     gpus = () if place.device == "cpu" else find_gpus().gpus
     smallest = min((gpu.memory_bytes for gpu in gpus), default=0)
     layout = lay_out(config, str(place), len(gpus), gpu_bytes=smallest)
-    return Prepared(opened, where, config, hashes, config.fingerprint(hashes), place, layout)
+    return Prepared(source, sink, config, hashes, config.fingerprint(hashes), place, layout)
 
 
 def run_job(
@@ -115,7 +119,7 @@ def run_job(
     by then is committed, and the same call goes on from there.
     """
     now = time.monotonic()
-    clocked = _Clocked(now, now)
+    clocked = Clocked(now, now)
     stop = stop or threading.Event()
     job = prepare(source, sink, config, stages)
     clocked.phase("prepare")
@@ -138,10 +142,23 @@ def run_job(
                 and build_engines(job.config, job.place, on_progress, stop, clocked.started)
             ):
                 clocked.phase("engines")
-                loop, spilled = _run_on_ray(job, feed, committer, ledger, stages, on_progress, stop, clocked, cells)
-                summary = _summary(job, feed, committer, ledger, clocked, loop.drained, cells[0], spilled)
+                loop, spilled = run_on_ray(
+                    job,
+                    feed,
+                    committer,
+                    cells,
+                    already_done=lambda: ledger.counts.already_done,
+                    # Before and after the ledger's look-ups of ETags, which go in chunks; and what the source leaves
+                    # out.
+                    seen=lambda: feed.seen + ledger.counts.listed + sum(tuple(job.source.skipped.values())),
+                    stages=stages,
+                    on_progress=on_progress,
+                    stop=stop,
+                    clocked=clocked,
+                )
+                summary = summary_of(job, feed, committer, ledger, clocked, loop.drained, cells[0], spilled)
             else:
-                summary = _summary(job, feed, committer, ledger, clocked, stop.is_set())
+                summary = summary_of(job, feed, committer, ledger, clocked, stop.is_set())
         finally:
             feed.stop()
             committer.close()
@@ -244,17 +261,23 @@ def _wake(cells: list[Cell]) -> None:
         cell.wake()
 
 
-def _run_on_ray(
+def run_on_ray(
     job: Prepared,
-    feed: ShardFeed,
+    feed: Feed,
     committer: Committer,
-    ledger: Ledger,
+    cells: list[Cell],
+    *,
+    already_done: Callable[[], int],
+    seen: Callable[[], int],
     stages: str,
     on_progress: OnProgress | None,
     stop: threading.Event,
-    clocked: _Clocked,
-    cells: list[Cell],
+    clocked: Clocked,
 ) -> tuple[MainLoop, int]:
+    """Do what the feed gives, on Ray, to its end or a stop: (the loop, bytes that Ray spilled).
+
+    cells: the cell is added when it is there. already_done, seen: as `MainLoop` has them.
+    """
     if on_progress is not None:
         seconds = time.monotonic() - clocked.started
         on_progress(Progress(0, 0, None, 0.0, seconds, None, note="starting Ray"))
@@ -278,9 +301,8 @@ def _run_on_ray(
             committer,
             config,
             layout,
-            already_done=lambda: ledger.counts.already_done,
-            # Before and after the ledger's look-ups of ETags, which go in chunks; and what the source leaves out.
-            seen=lambda: feed.seen + ledger.counts.listed + sum(tuple(job.source.skipped.values())),
+            already_done=already_done,
+            seen=seen,
             on_progress=on_progress,
             stop=stop,
             started=clocked.started,
@@ -292,16 +314,17 @@ def _run_on_ray(
         return loop, spilled_bytes(config.ray_address)
 
 
-def _summary(
+def summary_of(
     job: Prepared,
-    feed: ShardFeed,
+    feed: Feed,
     committer: Committer,
     ledger: Ledger,
-    clocked: _Clocked,
+    clocked: Clocked,
     drained: bool,
     cell: Cell | None = None,
     spilled: int = 0,
 ) -> JobSummary:
+    """The run that has ended; what was not committed by then is not counted."""
     seconds = time.monotonic() - clocked.started
     images = committer.cut + sum(committer.failed.values())
     coordinator = cell.coordinator if cell is not None else None

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from mattemill.cluster.cell import Cell
 from mattemill.cluster.committer import Committer
-from mattemill.cluster.feed import ShardFeed
+from mattemill.cluster.feed import Feed
 from mattemill.cluster.layout import Layout, resized
 from mattemill.cluster.meter import Meter, snapshot
 from mattemill.cluster.progress import Progress
@@ -23,7 +23,8 @@ _log = logging.getLogger(__name__)
 _PROGRESS_SECONDS = 0.5
 _GUARD_SECONDS = 1.0
 _RESIZE_SECONDS = 15.0  # between looks at the number of workers: starting one costs about a second of a core
-_MOST_PENDING = 8  # shards that wait for their commit before no new one is taken
+MOST_PENDING = 8
+"""Shards that wait for their commit before no new one is taken."""
 
 
 class MainLoop:
@@ -36,7 +37,7 @@ class MainLoop:
     def __init__(
         self,
         cell: Cell,
-        feed: ShardFeed,
+        feed: Feed,
         committer: Committer,
         config: JobConfig,
         layout: Layout,
@@ -101,7 +102,7 @@ class MainLoop:
 
     def _offer(self) -> None:
         coordinator = self._cell.coordinator
-        while coordinator.wants_shards and self._committer.pending < _MOST_PENDING:
+        while coordinator.wants_shards and self._committer.pending < MOST_PENDING:
             shard = self._feed.take()
             if shard is None:
                 if self._feed.exhausted:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mattemill.pipeline.events.stats import EventStats
+
 
 @dataclass(frozen=True, slots=True)
 class StageState:
@@ -40,6 +42,7 @@ class Progress:
     seconds_left: estimate, None while there is no rate or no total.
     already_done: images that an earlier run had finished. draining: stopping after the work in flight.
     note: what the job is doing when no image moves yet ('starting Ray', 'calibrating'), else ''.
+    events: of `serve`: its queue, latency and backlog; None for a job that lists its source.
     """
 
     done: int
@@ -52,9 +55,11 @@ class Progress:
     already_done: int = 0
     draining: bool = False
     note: str = ""
+    events: EventStats | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Fields by name, numbers rounded to what means something."""
+        """Fields by name, numbers rounded to what means something; `events` only where there is a queue."""
+        queue = {} if self.events is None else {"events": self.events.to_json()}
         return {
             "done": self.done,
             "failed": self.failed,
@@ -66,6 +71,7 @@ class Progress:
             "draining": self.draining,
             "note": self.note,
             "stages": [stage.to_json() for stage in self.stages],
+            **queue,
         }
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mattemill.cluster.progress import Progress
+from mattemill.pipeline.events.stats import EventStats
 
 JSON_INTERVAL = 5.0
 """Seconds between two JSON lines: a log of a night's run stays small."""
@@ -112,6 +113,8 @@ def render(progress: Progress) -> Group:
         bar = Table.grid(expand=False)
         bar.add_row(ProgressBar(total=progress.total, completed=progress.done, width=60))
         parts.append(bar)
+    if progress.events is not None:
+        parts.append(queue_line(progress.events))
     if progress.stages:
         parts.append(stage_table(progress))
     return Group(*parts)
@@ -139,6 +142,21 @@ def headline(progress: Progress) -> Text:
         line.append(f"  {say.seconds(progress.seconds_left)} left", style="cyan")
     else:
         line.append(f"  {say.seconds(progress.seconds)}", style="dim")
+    return line
+
+
+def queue_line(events: EventStats) -> Text:
+    """'queue: 12 messages in hand, oldest 4.2 s; event to matte 3.1 s (95 % within 5.0 s)'."""
+    from mattemill.cluster.cli import say
+
+    line = Text(f"queue: {say.count(events.held, 'message')} in hand")
+    if events.held:
+        line.append(f", oldest {say.seconds(events.backlog_age)}")
+    if events.latency_p50 is not None and events.latency_p95 is not None:
+        line.append(f"; event to matte {say.seconds(events.latency_p50)}")
+        line.append(f" (95 % within {say.seconds(events.latency_p95)})")
+    if events.given_up:
+        line.append(f"; {say.count(events.given_up, 'message')} given up", style="yellow")
     return line
 
 

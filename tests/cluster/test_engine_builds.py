@@ -94,7 +94,7 @@ def test_a_job_that_is_stopped_while_it_builds_says_what_is_left_and_starts_no_r
         return False
 
     monkeypatch.setattr(job, "build_engines", stopped)
-    monkeypatch.setattr(job, "_run_on_ray", lambda *_: pytest.fail("Ray was started"))
+    monkeypatch.setattr(job, "run_on_ray", lambda *_, **__: pytest.fail("Ray was started"))
     summary = job.run_job(str(source), str(tmp_path / "out"), JobConfig(device="cpu"), stop=stop)
     assert summary.drained
     assert not summary.finished
