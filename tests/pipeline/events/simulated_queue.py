@@ -1,4 +1,4 @@
-"""A queue as SQS is, with simulated time: at least once, in about any order, hidden for a while and then there again."""
+"""A queue as SQS is, with simulated time: at least once, in any order, hidden for a while and then there again."""
 
 from __future__ import annotations
 
