@@ -1,6 +1,6 @@
 """The rates that `mattemill plan` is packaged with: what one core does in each stage, at two sizes of photograph.
 
-    python benchmarks/plan_rates.py [--images 16] [--json] [--save]
+    python benchmarks/plan_rates.py [--images 12] [--json] [--save]
 
 Photographs of 2 MP and of 0.5 MP go through fetch, cut and store one after the other, in one process on one core
 (`mattemill.cluster.planning.calibrate`), from the embedded S3 server and back to it, with the default settings and
@@ -101,7 +101,7 @@ def from_results(folder: Path = RESULTS) -> Rates:
 def main() -> None:
     """Run it from the command line."""
     options = parser(__doc__)
-    options.add_argument("--images", type=int, default=16)
+    options.add_argument("--images", type=int, default=12)
     arguments = options.parse_args()
     found = machine()
     measured: dict[str, list[Measured]] = {name: [] for name in OUTPUTS}

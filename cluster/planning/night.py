@@ -84,7 +84,7 @@ def simulate_night(
     detailed_images: int = DETAILED_IMAGES,
 ) -> Night:
     """Simulate the job on `nodes` nodes. Deterministic by its seed. Raises FinishedTwiceError: a bug of ours."""
-    images = max(50, detailed_images)
+    images = max(50, min(detailed_images, wanted.images // nodes))  # no node does more than about its part
     detail = run_node(
         rates, wanted, images, seed=seed, image_failures=assume.image_failures, shard_size=assume.shard_size
     )

@@ -16,8 +16,8 @@ PAGE = 1000
 """Keys that one LIST answers."""
 
 _LOOK_SECONDS = 30.0  # of the committer, at the lease
-_OPEN = {"put": 3, "get": 3, "list": 5}  # binding, lease and job record of a sink that is new
-_END = {"put": 2, "get": 2, "list": 2}  # the listing's size into the job record, the lease given back
+_OPEN = {"put": 3, "get": 1, "list": 6}  # binding, lease and job record of a sink that is new
+_END = {"put": 2, "get": 1, "list": 1}  # the listing's size into the job record, a last look, the lease given back
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Requests:
 
     photographs: GETs. outputs: PUTs. listing: LISTs of the source. outcome_files: PUTs, one a shard.
     failure_log: PUTs, one a shard and reason that occurs in it. packing_gets, packing_puts: when the job ends.
-    lease_lists, lease_puts: signs of life, and looks whether another run took over. other_*: start and end.
+    lease_lists, lease_puts: looks whether another run took over, and signs of life. Start and end are in the sums.
     """
 
     photographs: int
@@ -80,10 +80,10 @@ def count_requests(images: int, seconds: float, assume: Assumptions) -> Requests
         outcome_files=shards,
         failure_log=files,
         # Each shard's file is read again, and each packed file looked at (HEAD).
-        packing_gets=(shards + packed) if packed else 0,
+        packing_gets=shards + packed,
         packing_puts=packed,
         # One look before each commit; at the end one before each PUT and each deletion, and the log's own listing.
-        lease_lists=shards + math.floor(seconds / _LOOK_SECONDS) + 1 + 2 * packed + max(1, math.ceil(files / PAGE)),
+        lease_lists=shards + math.floor(seconds / _LOOK_SECONDS) + 2 * packed + math.ceil(files / PAGE),
         lease_puts=math.floor(seconds / BEAT_SECONDS),
         deletes=shards if packed else 0,
     )
