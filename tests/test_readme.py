@@ -104,6 +104,7 @@ def test_every_option_that_the_readme_names_is_understood() -> None:
         ).stdout
         for command in (
             ["run"],
+            ["serve"],
             ["cut"],
             ["failures"],
             ["demo"],

@@ -14,11 +14,24 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from mattemill.cluster.cli import cut, demo, doctor, engines, evaluate, failures, models, plan, run, status, train
+from mattemill.cluster.cli import (
+    cut,
+    demo,
+    doctor,
+    engines,
+    evaluate,
+    failures,
+    models,
+    plan,
+    run,
+    serve,
+    status,
+    train,
+)
 from mattemill.cluster.cli.say import set_up_logging
 from mattemill.pipeline.errors import MattemillError, UsageError
 
-_COMMANDS = (run, plan, cut, failures, status, models, engines, evaluate, train, demo, doctor)
+_COMMANDS = (run, serve, plan, cut, failures, status, models, engines, evaluate, train, demo, doctor)
 _INTERRUPTED = 130
 
 

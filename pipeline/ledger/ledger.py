@@ -147,6 +147,11 @@ class Ledger:
     def fingerprint(self) -> str:
         return self._fingerprint
 
+    @property
+    def loose_files(self) -> int:
+        """Shards' files that are not packed yet."""
+        return len(self._inventory.shards)
+
     def committed(self) -> Mapping[str, NewestRow]:
         """key -> its newest row, as it was when the ledger was opened; with `follow`, as it is now."""
         return self._committed
