@@ -122,21 +122,28 @@ def _windows(colours: Plane, free: Mask) -> _Windows:
 def _laplacian(windows: _Windows, free: Mask) -> Plane:
     """The matting Laplacian's rows of the free pixels: float32 (25, n), by neighbour from (-2, -2) to (2, 2)."""
     inverse = _inverse(windows.covariance, _EPSILON)
-    count = cv2.countNonZero(free.view(np.uint8))
-    row_of = np.full(free.size, count)  # of pixels that are not free: one row for all, which is left out at the end
-    row_of[free.ravel()] = np.arange(count)
-    at = [row_of[member] for member in windows.members]
-    rows = np.zeros((25, count + 1), np.float32)
-    for i, (dy, dx) in enumerate(_WINDOW):
+    middle = windows.members[4]
+    number = np.full(free.size, len(middle))  # of the window around a pixel; one of zeros where there is none
+    number[middle] = np.arange(len(middle))
+    pixels = np.flatnonzero(free)
+    # delta_ij - (1 + d_i S d_j) / 9, of a window's pixels i and j: symmetric
+    pairs = np.zeros((9, 9, len(middle) + 1), np.float32)
+    for i in range(9):
         along = _times(inverse, windows.apart[i])
-        for j, (ey, ex) in enumerate(_WINDOW):
-            # delta_ij - (1 + d_i S d_j) / 9
-            affinity = np.einsum("cn,cn->n", along, windows.apart[j])
+        for j in range(i, 9):
+            affinity = np.einsum("cn,cn->n", along, windows.apart[j], out=pairs[i, j, :-1])
             affinity += 1
             affinity *= np.float32(-1 / 9)
-            rows[(ey - dy + 2) * 5 + ex - dx + 2, at[i]] += affinity
-        rows[12, at[i]] += 1
-    return rows[:, :count]
+            if j > i:
+                pairs[j, i, :-1] = affinity
+        pairs[i, i, :-1] += 1
+    rows = np.zeros((5, 5, len(pixels)), np.float32)
+    for i, (dy, dx) in enumerate(_WINDOW):
+        # The window in which a pixel is the i-th.
+        of = np.take(number, pixels - (dy * free.shape[1] + dx))
+        found = np.take(pairs[i], of, axis=1).reshape(3, 3, -1)
+        rows[1 - dy : 4 - dy, 1 - dx : 4 - dx] += found
+    return rows.reshape(25, -1)
 
 
 def _conjugate_gradients(rows: Plane, alpha: npt.NDArray[Any], free: Mask, iterations: int) -> None:
@@ -149,7 +156,8 @@ def _conjugate_gradients(rows: Plane, alpha: npt.NDArray[Any], free: Mask, itera
 
     def times(vector: npt.NDArray[Any]) -> Plane:
         np.take(vector, neighbours, out=beside, mode="clip")  # any other mode goes through a copy
-        return np.asarray(np.einsum("kn,kn->n", beside, rows))
+        np.multiply(beside, rows, out=beside)
+        return np.asarray(beside.sum(axis=0))  # faster than einsum here
 
     solution = x[at]
     residual = -times(x)
