@@ -48,7 +48,9 @@ def add_parser(commands: Any) -> None:
         help="measure the stages here on photographs of yours, half a minute",
     )
     figures.add_argument("--calibrate-images", type=_count, default=_CALIBRATE_IMAGES, metavar="N", help="of them (16)")
-    figures.add_argument("--save-rates", type=Path, metavar="FILE", help="write the rates of this plan, for --rates")
+    figures.add_argument(
+        "--save-rates", type=Path, metavar="FILE", help="write the rates of this plan, to be edited and for --rates"
+    )
     figures.add_argument("--example-prices", action="store_true", help="print a prices file to fill in, and end")
     faults = parser.add_argument_group("what goes wrong")
     faults.add_argument("--simulate", action="store_true", help="simulate it as well, faults included (a minute)")
@@ -141,6 +143,7 @@ def _save(path: Path, rates: Any) -> None:
 
     try:
         path.write_text(to_toml(rates), encoding="utf-8")
+        sys.stderr.write(f"rates written to {path}\n")
     except OSError as error:
         raise UsageError(f"--save-rates {path}: cannot be written ({error})") from error
 

@@ -120,7 +120,9 @@ def parse_rates(text: str, where: str) -> Rates:
         raise ConfigError(f"{where}: is no TOML ({error})") from error
     outputs = values.pop("outputs", None)
     if not isinstance(outputs, dict) or not outputs:
-        raise ConfigError(f"{where}: has no [outputs.matte] or [outputs.cutout]; see `mattemill plan --help`")
+        raise ConfigError(
+            f"{where}: has no [outputs.matte] nor [outputs.cutout]; `mattemill plan --save-rates FILE` writes one"
+        )
     known = {name: _output(table, f"{where}: outputs.{name}") for name, table in outputs.items()}
     made: Rates = _made(Rates, {**values, "outputs": known}, where)
     low, high = made.measured_mp

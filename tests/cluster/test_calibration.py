@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mattemill.cluster.calibration import FIRST_GUESS, HALF_LIFE, Calibration
+from mattemill.cluster.layout import lay_out, resized
+from mattemill.pipeline.config import JobConfig
 
 
 def test_the_first_guess_stands_until_a_call_is_back():
@@ -63,3 +65,25 @@ def test_a_call_that_held_nothing_teaches_nothing():
     calibration.observe("detect", 0, 5.0)
     assert calibration.seconds("detect") == FIRST_GUESS["detect"]
     assert not calibration.settled(("detect",))
+
+
+@pytest.mark.parametrize("cores", [2, 8, 64])
+def test_a_brief_lull_takes_no_worker_away(cores: int):
+    """A lull is no call at all, then a handful of images that end at once or wait for a slow store."""
+    config = JobConfig(cpus=cores)
+    layout = lay_out(config, "cpu", 0, store_bytes=2**30)
+    calibration = Calibration()
+    for _ in range(100):
+        calibration.observe("fetch", 32, 0.3, core_seconds=0.1)
+        calibration.observe("cut", 1, 1.4)
+        calibration.observe("store", 8, 0.08, core_seconds=0.06)
+    before = resized(config, layout, calibration)
+    assert before is not None
+    assert before["cut"] == cores
+    for _ in range(8):
+        calibration.observe("fetch", 1, 1.0, core_seconds=0.002)
+        calibration.observe("cut", 1, 0.002)
+    after = resized(config, layout, calibration)
+    assert after is not None
+    # One less is left as it is by the main loop.
+    assert all(after[name] >= before[name] - 1 for name in before)
