@@ -23,6 +23,7 @@ from mattemill.cluster.cli import (
     failures,
     models,
     plan,
+    prune,
     quantize,
     run,
     serve,
@@ -32,7 +33,7 @@ from mattemill.cluster.cli import (
 from mattemill.cluster.cli.say import set_up_logging
 from mattemill.pipeline.errors import MattemillError, UsageError
 
-_COMMANDS = (run, serve, plan, cut, failures, status, models, engines, evaluate, quantize, train, demo, doctor)
+_COMMANDS = (run, serve, plan, cut, failures, status, models, engines, evaluate, quantize, prune, train, demo, doctor)
 _INTERRUPTED = 130
 
 
