@@ -94,11 +94,13 @@ class Book:
         return [self._held[id].message for id in self._finished if id in self._held]
 
     def to_renew(self, now: float) -> list[Message]:
-        """Messages whose half time is over: to be hidden for longer. They are not named again before the next half."""
-        over = [held for held in self._held.values() if now >= held.renew_at]
-        for held in over:
-            held.renew_at = now + self._renew
-        return [held.message for held in over]
+        """Messages whose half time is over: to be hidden for longer, and then `renewed`."""
+        return [held.message for held in self._held.values() if now >= held.renew_at]
+
+    def renewed(self, messages: Iterable[Message], now: float) -> None:
+        """These are hidden anew since `now`, or are lost: either way they come up again after half of the time."""
+        for message in messages:
+            self._held[message.id].renew_at = now + self._renew
 
     def forget(self, messages: Iterable[Message]) -> None:
         """These are deleted, or given back."""

@@ -150,6 +150,7 @@ class Intake:
         over = self._book.to_renew(now)
         if over:
             lost = self._queue.extend([message.receipt for message in over], self._facts.visibility)
+            self._book.renewed(over, now)
             self._counts["extended"] += len(over) - lost
             self._counts["lost_holds"] += lost
 

@@ -7,6 +7,7 @@ from intake_case import Case, keys_of, settings
 from simulated_queue import SimulatedQueue, s3_body, s3_record
 
 from mattemill.pipeline.errors import ConfigError, StoreUnavailableError, UsageError
+from mattemill.pipeline.events.errors import QueueAwayError
 from mattemill.pipeline.events.settings import EventSettings
 from mattemill.pipeline.storage.location import Location
 
@@ -72,6 +73,23 @@ def test_a_message_stays_hidden_while_it_is_worked_on() -> None:
     case.commit(shard)
     case.steps()
     assert case.queue.lying == {}
+
+
+def test_a_renewal_that_the_queue_did_not_answer_is_made_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(shard_size=1, queue=SimulatedQueue(visibility=30.0))
+    sent(case, "a.jpg")
+    case.steps()
+    case.queue.now += 15
+
+    def away(*_: object) -> int:
+        raise QueueAwayError("503")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(case.queue, "extend", away)
+        with pytest.raises(QueueAwayError):
+            case.steps(wants=False)
+    case.steps(wants=False, seconds=10.0)
+    assert (case.intake.stats.extended, case.intake.stats.lost_holds) == (1, 0)
 
 
 def test_nothing_is_received_that_is_not_wanted() -> None:
