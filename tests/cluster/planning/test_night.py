@@ -14,6 +14,7 @@ from mattemill.cluster.planning.night import Night, simulate_night
 from mattemill.cluster.planning.night_node import NightNode
 from mattemill.cluster.planning.prices import packaged_prices
 from mattemill.cluster.planning.rates import packaged_rates
+from mattemill.pipeline.errors import UsageError
 from mattemill.pipeline.outcome import Matte
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import Shard
@@ -87,6 +88,13 @@ def test_more_nodes_than_shards_leave_some_idle_and_the_rest_works():
     small = simulate_night(replace(WANTED, images=100), 5, packaged_rates(), QUIET, seed=1, detailed_images=200)
     assert small.cut == 100
     assert small.idle[2] > 0.99
+
+
+def test_a_night_in_which_no_node_lives_for_a_shard_ends_with_that_error():
+    # Two cores need three minutes for a shard; a node lives for some seconds.
+    wanted, faults = replace(WANTED, images=1000, cores=2), replace(QUIET, node_deaths=50_000.0, cut_offs=0.0)
+    with pytest.raises(UsageError, match="stands still"):
+        simulate_night(wanted, 1, packaged_rates(), faults, seed=1, detailed_images=100)
 
 
 def test_a_second_end_of_an_image_on_a_node_is_an_error():
