@@ -56,15 +56,25 @@ def picture_figures(image: Rgb, soft: Alpha) -> dict[str, float]:
     border_contact: share of the frame's outermost pixels that the subject covers. cut_off: the same of the side of the
     frame that it covers most. mask_area: share of the frame at or above 0.5.
     """
-    height, width = soft.shape
-    scale = min(1.0, _SMALL / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    height, width = small_size(soft.shape)
+    small = np.asarray(cv2.resize(soft, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    return small_figures(np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8), small)
+
+
+def small_size(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(h, w) at which a photograph of (H, W, ...) is looked at for its figures."""
+    scale = min(1.0, _SMALL / max(shape[0], shape[1]))
+    return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+def small_figures(image: Rgb, small: Alpha) -> dict[str, float]:
+    """`picture_figures` of what was reduced to `small_size` by means of areas: uint8 (h, w, 3) and float32 (h, w)."""
     # A mean of ones can come out a rounding above one, and the score takes roots of what is left to one.
-    small = np.asarray(cv2.resize(soft, size, interpolation=cv2.INTER_AREA), np.float32).clip(0.0, 1.0)
+    small = small.clip(0.0, 1.0)
     inside = small >= 0.5
     sides = [side.mean() for side in (inside[0], inside[-1], inside[:, 0], inside[:, -1])]
     edge = np.concatenate([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]])
-    return contour_figures(np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), small) | {
+    return contour_figures(image, small) | {
         "border_contact": float(edge.mean()),
         "cut_off": float(max(sides)),
         "mask_area": float(inside.mean()),
@@ -96,11 +106,16 @@ def score_figures(image: Rgb, soft: Alpha, masks: Sequence[CropMask]) -> dict[st
     image: uint8 (H, W, 3). soft: float32 (H, W) in 0..1, the masks pasted. A mask that brings no evidence gets its
     doubt from itself, and no rival.
     """
+    return mask_only_figures(masks, soft.shape) | picture_figures(image, soft)
+
+
+def mask_only_figures(masks: Sequence[CropMask], shape: tuple[int, ...]) -> dict[str, float]:
+    """Those of `score_figures` that need no pixel of the photograph, whose shape is (H, W, ...)."""
     figures = {
         "doubt": max((doubt(one.mask.astype(np.float32) / np.float32(255.0)) for one in masks), default=1.0),
         "several_subjects": 0.0,
     }
-    return figures | mask_figures(masks, soft.shape) | evidence_figures(masks) | picture_figures(image, soft)
+    return figures | mask_figures(masks, (shape[0], shape[1])) | evidence_figures(masks)
 
 
 INPUTS = ("doubt", "translucent", "several_subjects", "contrast")

@@ -27,6 +27,11 @@ KERNEL(256) compose_rgba_bytes(const byte* front, long long front_stride, const 
   rgba(front, front_stride, alpha, alpha_stride, out, height, width);
 }
 
+KERNEL(256) compose_alpha_bytes(const float* alpha, long long stride, byte* out, int height, int width) {
+  const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+  if (x < width && y < height) out[(long long)y * width + x] = alpha_byte(row_of(alpha, stride, y)[x]);
+}
+
 // back: an image, or null for one colour.
 template <class A>
 __device__ __forceinline__ void over(const byte* front, long long front_stride, const A* alpha, long long alpha_stride,

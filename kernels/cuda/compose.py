@@ -25,6 +25,18 @@ def compose_rgba(device: Device, foreground: DeviceArray, alpha: DeviceArray) ->
     return out
 
 
+def alpha_bytes(device: Device, alpha: DeviceArray) -> DeviceArray:
+    """Alpha as uint8 (H, W), byte for byte that of `mattemill.kernels.compose.alpha_bytes`.
+
+    alpha: float32 (H, W), or a view.
+    """
+    height, width = check("alpha_bytes", alpha, np.float32, 2).shape
+    out = device.empty((height, width), np.uint8)
+    grid = (blocks(width, 32), blocks(height, 8), 1)
+    device.launch("compose_alpha_bytes", grid, (32, 8, 1), alpha, alpha.row_bytes, out, height, width)
+    return out
+
+
 def compose_over(
     device: Device, foreground: DeviceArray, alpha: DeviceArray, background: DeviceArray | Sequence[int]
 ) -> DeviceArray:

@@ -46,9 +46,17 @@ def encode(pixels: npt.NDArray[np.uint8], format: str) -> bytes:
 
 def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
     """The Up filter on every row and ISA-L's fastest level: in size between Pillow's levels 1 and 6."""
-    height, width = pixels.shape[:2]
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    packed = isal_zlib.compress(png_up(pixels), 1)
+    return png_of_rows(png_up(pixels), pixels.shape)
+
+
+def png_of_rows(rows: npt.NDArray[np.uint8], shape: tuple[int, ...]) -> bytes:
+    """A PNG of rows that are filtered already, as `kernels.png_up` does it: uint8 (H, 1 + W * C), contiguous.
+
+    shape: (H, W) or (H, W, C) of the pixels.
+    """
+    height, width = shape[:2]
+    channels = 1 if len(shape) == 2 else shape[2]
+    packed = isal_zlib.compress(rows, 1)
     parts = [_SIGNATURE, *_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0))]
     if channels > 1:
         parts += _chunk(b"sRGB", b"\0")

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from mattemill.kernels.crop import Window, crop, expand_box
+from mattemill.kernels.crop import Window, expand_box
 from mattemill.kernels.parts import nearest_kept, rank_parts
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.place import CPU, Place, place_of
@@ -107,7 +107,7 @@ class Segmenter:
             looks.append(Look(detection.saliency, frame, detection.peak, detection.floor))
             if share >= _NEARLY_ALL:
                 return looks, scores
-        found = yield Ask(self._network, crop(image(), box))
+        found = yield Ask(self._network, image(), box)
         looks.append(Look.of_crop(found.mask, box, found.peak, found.floor))
         return looks, scores | {"second_pass": 1.0, "crop_peak": found.peak}
 

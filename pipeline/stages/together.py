@@ -122,7 +122,7 @@ class _Together:
             tensors = [task.tensor for task in tasks if task.tensor is not None]
             answers = self._looks(network, tensors)
         else:
-            answers = [network(task.ask.image) for task in tasks if task.ask is not None]
+            answers = [network(task.ask.pixels) for task in tasks if task.ask is not None]
         seconds, cpu_seconds = (now - then for now, then in zip(tasks[0].steps.clocks(), clocks, strict=True))
         for task, answer in zip(tasks, answers, strict=True):
             task.ask = task.tensor = None
@@ -138,7 +138,7 @@ class _Together:
             else:
                 task.ask = task.work.send(answer) if answer is not None else next(task.work)
             if isinstance(task.ask.network, BatchNetwork):
-                task.tensor = task.ask.network.tensor(task.ask.image)
+                task.tensor = task.ask.network.tensor(task.ask.pixels)
         except StopIteration as ended:
             done: Done = ended.value
             self.results[task.index] = replace(done, facts=done.facts.merged(task.steps.facts()))

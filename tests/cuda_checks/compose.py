@@ -8,6 +8,7 @@ from cuda_checks.tools import SIZES, on_device, photograph, soft_mask, worst
 from mattemill.kernels.compose import alpha_bytes
 from mattemill.kernels.compose import compose_over as numpy_compose_over
 from mattemill.kernels.compose import compose_rgba as numpy_compose_rgba
+from mattemill.kernels.cuda.compose import alpha_bytes as device_alpha_bytes
 from mattemill.kernels.cuda.compose import compose_over, compose_rgba
 from mattemill.kernels.cuda.device import Device
 
@@ -39,3 +40,10 @@ def check_over_agrees_with_float64_and_the_numpy_version(device: Device) -> None
                 truth = weight * image + (1 - weight) * back.astype(np.float64)
                 assert worst(out, truth) < 0.501, shape
                 assert worst(out, numpy_compose_over(image, alpha, back).astype(np.float64)) <= 1, shape
+
+
+def check_every_byte_of_an_alpha_is_that_of_the_numpy_version(device: Device) -> None:
+    for shape in SIZES:
+        mask = soft_mask(*shape) * 1.2 - np.float32(0.1)
+        out = device.download(device_alpha_bytes(device, on_device(device, mask)))
+        assert np.array_equal(out, alpha_bytes(mask)), shape

@@ -1,0 +1,211 @@
+"""The chain: where the subject is, its mask, its matte and its output, on one device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from mattemill.kernels.crop import Window
+from mattemill.kernels.cuda.band import band_matte
+from mattemill.kernels.cuda.compose import alpha_bytes, compose_over, compose_rgba
+from mattemill.kernels.cuda.device import Device, DeviceArray, blocks
+from mattemill.kernels.cuda.foreground import estimate_foreground
+from mattemill.kernels.cuda.guided_filter import guided_filter
+from mattemill.kernels.cuda.paste import paste_masks
+from mattemill.kernels.cuda.png_up import png_up
+from mattemill.kernels.cuda.trimap import trimap
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.device_chain.device_network import DeviceNetwork
+from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.finishing import fitted
+from mattemill.pipeline.images.decode import decode
+from mattemill.pipeline.images.encode import png_of_rows
+from mattemill.pipeline.models.load import LOCALISER
+from mattemill.pipeline.outcome import Facts
+from mattemill.pipeline.photo import Alpha, Photo, Rgb
+from mattemill.pipeline.quality import confidence, mask_only_figures, small_figures, small_size
+from mattemill.pipeline.reasons import Reason
+from mattemill.pipeline.stages.asks import Asking
+from mattemill.pipeline.stages.detect import SubjectFinder, detection_facts
+from mattemill.pipeline.stages.each import RefusedError, Steps
+from mattemill.pipeline.stages.matte import load_background
+from mattemill.pipeline.stages.messages import CropMask
+from mattemill.pipeline.stages.refine import _BAND, _EPS, _SUBSAMPLE, _SURE
+from mattemill.pipeline.stages.segment import Segmenter
+from mattemill.pipeline.stages.stage import Done, StageResult
+from mattemill.pipeline.stages.together import Room, run_together
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCut:
+    """A finished cut, filtered for PNG on the device.
+
+    rows: uint8 (H, 1 + W * C), see `kernels.png_up`. shape: (H, W) or (H, W, C) of the pixels.
+    """
+
+    rows: npt.NDArray[np.uint8]
+    shape: tuple[int, ...]
+    scores: dict[str, float] = field(default_factory=dict)
+
+    def png(self) -> bytes:
+        """The file: only deflated here."""
+        return png_of_rows(self.rows, self.shape)
+
+
+def why_not(config: JobConfig) -> str:
+    """What of a job's settings the chain has no kernel for; '' when it can do all of it."""
+    lacks = {
+        f"refine = {config.refine}": config.refine != "guided",
+        f"detector = {config.detector}": config.detector != "saliency",
+        f"format = {config.format}": config.format != "png",
+        "despeckle": config.despeckle,
+        "fill_holes": config.fill_holes,
+        "feather": config.feather > 0,
+        f"shadow = {config.shadow}": config.shadow != "none",
+        "match_colour": config.match_colour > 0,
+        "canvas": config.canvas is not None,
+    }
+    return ", ".join(name for name, is_lacking in lacks.items() if is_lacking)
+
+
+class DeviceChain:
+    """(Photo,) -> DeviceCut; see `Stage`. Not yet run on a GPU, and jobs do not use it yet.
+
+    Until the rows of the finished PNG, what comes back to the host of a photograph are the networks' maps (0.4 MB each
+    at 320 px), and the photograph and its mask at 320 px for the score. Boxes, parts and the choice among looks are
+    found from these by the code of the stages themselves.
+
+    localiser, network: that find and segment; may be one. second: for doubt. Raises ConfigError for settings that
+    it has no kernels for, see `why_not`.
+    """
+
+    name = "device_chain"
+
+    def __init__(
+        self,
+        config: JobConfig,
+        device: Device,
+        localiser: DeviceNetwork,
+        network: DeviceNetwork,
+        second: DeviceNetwork | None = None,
+    ) -> None:
+        if lacking := why_not(config):
+            raise ConfigError(f"the device chain cannot do {lacking}; these photographs go the host's way")
+        self.device = localiser.device
+        self._config = config
+        self._on = device
+        self._room = Room.for_networks(localiser, network)
+        # Of the networks they use what `asks.BatchNetwork` says, and their card.
+        self._find = SubjectFinder(
+            cast(Any, localiser),
+            None,
+            subjects=config.subjects,
+            threshold=config.subject_threshold,
+            main_share=config.main_share,
+        )
+        self._segment = Segmenter(
+            cast(Any, network),
+            margin=config.crop_margin,
+            localiser=LOCALISER,
+            main_share=config.main_share if config.subjects == "main" else None,
+            second=cast(Any, second),
+            second_doubt=config.second_doubt,
+        )
+        self._background = load_background(config) if config.output == "composite" else None
+
+    def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
+        return run_together(self.name, self.device, items, self._one, self._room)
+
+    def _one(self, steps: Steps, photo: Photo) -> Asking[Done]:
+        with steps.step("detect", self.device):
+            image = decode(photo.data, photo.header)
+            picture = self._on.upload(image)
+            try:
+                found = yield from self._find.asking(cast(Rgb, picture))
+            except RefusedError as refused:
+                refused.image = image
+                raise
+            facts = detection_facts(found)
+        del image
+        masks = []
+        with steps.step("segment", self.device):
+            for index in range(len(found.detection.boxes)):
+                shape = picture.shape[:2]
+                mask, scores = yield from self._segment.asking(
+                    lambda: cast(Rgb, picture), (shape[0], shape[1]), found.detection, index
+                )
+                masks.append(mask)
+                facts = facts.merged(Facts(scores=scores))
+        with steps.step("matte", self.device):
+            try:
+                cut = self._matte(picture, masks)
+            except RefusedError as refused:
+                refused.facts = facts.merged(refused.facts)
+                raise
+        return Done(cut, facts.merged(Facts(scores=cut.scores)))
+
+    def _matte(self, picture: DeviceArray, masks: Sequence[CropMask]) -> DeviceCut:
+        on, shape = self._on, (picture.shape[0], picture.shape[1])
+        soft = paste_masks(on, [(on.upload(one.mask), one.window) for one in masks], shape)
+        small_image, small_soft = self._small(picture, soft)
+        figures = mask_only_figures(masks, shape) | small_figures(small_image, small_soft)
+        figures["confidence"] = confidence(figures, self._config.second_network)
+        if figures["confidence"] < self._config.confidence_threshold:
+            raise RefusedError(
+                Reason.LOW_CONFIDENCE,
+                f"confidence {figures['confidence']:.2f} is under the threshold {self._config.confidence_threshold:g}",
+                small_image,
+                small_soft,
+                Facts(scores=figures),
+            )
+        alpha = self._refined(picture, soft, masks)
+        pixels = self._output(picture, alpha)
+        return DeviceCut(on.download(png_up(on, pixels)), pixels.shape, figures)
+
+    def _small(self, picture: DeviceArray, soft: DeviceArray) -> tuple[Rgb, Alpha]:
+        """Photograph and mask by means of areas at `small_size`, on the host."""
+        on, (height, width) = self._on, small_size(picture.shape)
+        image, alpha = on.empty((height, width, 3), np.uint8), on.empty((height, width), np.float32)
+        on.launch(
+            "foreground_reduce",
+            (blocks(width, 32), blocks(height, 8), 1),
+            (32, 8, 1),
+            *(picture, picture.row_bytes, soft, soft.row_bytes, image, alpha),
+            *(soft.shape[0], soft.shape[1], height, width),
+        )
+        return on.download(image), on.download(alpha)
+
+    def _refined(self, picture: DeviceArray, soft: DeviceArray, masks: Sequence[CropMask]) -> DeviceArray:
+        """As `GuidedRefiner`, but around the masks' windows: where the band is, only the device knows."""
+        on, (height, width) = self._on, (soft.shape[0], soft.shape[1])
+        radius = max(1, round(_BAND * max(height, width)))
+        bands = trimap(on, soft, radius)
+        subsample = _SUBSAMPLE if radius >= 2 * _SUBSAMPLE else 1
+        # The band is at most twice the radius and two blocks of 8 from a mask; the filter looks twice the radius on.
+        around = _around([one.window for one in masks], 4 * radius + 16, subsample, (height, width))
+        filtered = guided_filter(on, picture.window(*around), soft.window(*around), radius, _EPS, subsample)
+        return band_matte(on, bands, filtered, around, _SURE)
+
+    def _output(self, picture: DeviceArray, alpha: DeviceArray) -> DeviceArray:
+        on, config = self._on, self._config
+        if config.output == "matte":
+            return alpha_bytes(on, alpha)
+        front = estimate_foreground(on, picture, alpha)
+        if self._background is None:
+            return compose_rgba(on, front, alpha)
+        behind = fitted(self._background, front.shape)
+        given = on.upload(behind) if behind.ndim == 3 else tuple(int(value) for value in behind)
+        return compose_over(on, front, alpha, given)
+
+
+def _around(windows: Sequence[Window], margin: int, block: int, shape: tuple[int, int]) -> Window:
+    """Around all windows with a margin of pixels, inside (H, W); begins at a multiple of `block`."""
+    left = max(0, min(window[0] for window in windows) - margin) // block * block
+    top = max(0, min(window[1] for window in windows) - margin) // block * block
+    right = min(shape[1], max(window[2] for window in windows) + margin)
+    bottom = min(shape[0], max(window[3] for window in windows) + margin)
+    return left, top, right, bottom
