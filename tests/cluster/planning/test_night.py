@@ -19,7 +19,7 @@ from mattemill.pipeline.outcome import Matte
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import Shard
 
-IMAGES, NODES = 120_001, 8  # one more than whole shards
+IMAGES, NODES = 60_001, 8  # one more than whole shards
 QUIET = Assumptions(image_failures=0.0, worker_deaths=0.0, node_deaths=0.0, slow_nodes=0.0)
 WANTED = Wanted(IMAGES, float("inf"), 8, nodes=NODES)
 
@@ -42,7 +42,7 @@ def test_a_quiet_night_takes_what_the_formula_says():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_every_image_ends_once_whatever_dies(seed: int):
-    bad = night(seed, image_failures=0.1, worker_deaths=1000.0, node_deaths=200.0, cut_offs=0.5, slow_nodes=0.2)
+    bad = night(seed, image_failures=0.1, worker_deaths=2000.0, node_deaths=400.0, cut_offs=0.5, slow_nodes=0.2)
     # That no image ended twice, and that each has ended, is checked inside image by image.
     assert bad.cut + bad.failures == IMAGES
     assert bad.failures == pytest.approx(0.1 * IMAGES, rel=0.05)
@@ -54,7 +54,7 @@ def test_every_image_ends_once_whatever_dies(seed: int):
 
 
 def test_nodes_that_die_cost_repeated_work_time_and_their_replacements():
-    deaths = night(node_deaths=150.0, cut_offs=0.0)
+    deaths = night(node_deaths=300.0, cut_offs=0.0)
     assert deaths.node_deaths > 10
     assert deaths.late_commits == 0
     shard = QUIET.shard_size
@@ -64,7 +64,7 @@ def test_nodes_that_die_cost_repeated_work_time_and_their_replacements():
 
 
 def test_a_node_that_was_cut_off_commits_too_late_and_that_is_harmless():
-    cut = night(node_deaths=150.0, cut_offs=1.0)
+    cut = night(node_deaths=300.0, cut_offs=1.0)
     assert (cut.node_deaths, cut.cut, cut.nodes) == (0, IMAGES, NODES)
     assert cut.late_commits > 0
     assert cut.repeated >= cut.late_commits
