@@ -20,7 +20,7 @@ _SETTINGS = (
     ("seed", int, "of the choice, of the photographs' order and changes (1)"),
     ("steps", int, "optimiser steps in all; 0 = no fine-tuning (2000)"),
     ("batch", int, "photographs a step (8)"),
-    ("rate", float, "highest learning rate (0.0003)"),
+    ("rate", float, "highest learning rate, as a share of the mean size of each weight's numbers (0.001)"),
     ("check-every", int, "steps between checks on held-out photographs, and checkpoints (100)"),
     ("minutes", float, "stop with a checkpoint after that long; --resume goes on; 0 = no limit (0)"),
     ("threads", int, "of torch; 0 = as it decides (0)"),
@@ -202,7 +202,8 @@ class _Teller:
         if self._json:
             sys.stderr.write(json.dumps(entry) + "\n")
             return
+        loss = "" if entry["loss"] is None else f"  loss {entry['loss']:.5f}"
         sys.stderr.write(
-            f"step {entry['step']}  loss {entry['loss']:.5f}  held out: IoU {entry['held_out_iou']:.4f}, mean "
+            f"step {entry['step']}{loss}  held out: IoU {entry['held_out_iou']:.4f}, mean "
             f"difference {entry['held_out_mae']:.4f}  {entry['seconds'] / 60:.1f} min\n"
         )

@@ -11,11 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytest.importorskip("torch", reason="pruning needs the extra [train]: torch is missing")
-onnx = pytest.importorskip("onnx", reason="pruning needs the extra [train]: onnx is missing")
-
-from mattemill.pipeline.models.card import ModelCard  # noqa: E402
-from mattemill.pipeline.models.cards import card_of  # noqa: E402
+from mattemill.pipeline.models.card import ModelCard
+from mattemill.pipeline.models.cards import card_of
 
 SIDE = 32
 
@@ -24,8 +21,10 @@ def small_network(seed: int = 0, *, norm: bool = False, fixed_sizes: bool = Fals
     """conv -> pool -> conv -> resize -> concat -> conv, joined by an addition, with two sigmoid outputs as U2-Net has.
 
     norm: batch normalisation after the first convolution. fixed_sizes: the Resize has its whole output shape written
-    down. The size comes from Shape, Gather, Unsqueeze, Slice and Concat else, as PyTorch's exporter has it.
+    down; else it comes from Shape, Slice and Concat, as PyTorch's exporter has it.
     """
+    import onnx
+
     rng = np.random.default_rng(seed)
     h, tensors, nodes = onnx.helper, [], []
 
@@ -33,14 +32,14 @@ def small_network(seed: int = 0, *, norm: bool = False, fixed_sizes: bool = Fals
         tensors.append(onnx.numpy_helper.from_array(np.asarray(values), name))
         return name
 
-    def conv(name: str, given: str, outs: int, ins: int, kernel: int = 3, *, group: int = 1) -> str:
+    def conv(name: str, source: str, outs: int, ins: int, kernel: int = 3, *, group: int = 1) -> str:
         weight = rng.normal(0, (2 / (ins * kernel**2)) ** 0.5, (outs, ins // group, kernel, kernel)).astype(np.float32)
-        inputs = [given, constant(f"{name}.w", weight), constant(f"{name}.b", rng.normal(0, 0.1, outs).astype("f4"))]
+        inputs = [source, constant(f"{name}.w", weight), constant(f"{name}.b", rng.normal(0, 0.1, outs).astype("f4"))]
         nodes.append(h.make_node("Conv", inputs, [name], name, pads=[kernel // 2] * 4, group=group))
         return name
 
-    def node(kind: str, given: list[str], name: str, **options: Any) -> str:
-        nodes.append(h.make_node(kind, given, [name], name, **options))
+    def node(kind: str, sources: list[str], name: str, **options: Any) -> str:
+        nodes.append(h.make_node(kind, sources, [name], name, **options))
         return name
 
     first = conv("a", "pixels", 16, 3)
