@@ -20,7 +20,7 @@ _SETTINGS = (
     ("seed", int, "of the choice, of the photographs' order and changes (1)"),
     ("steps", int, "optimiser steps in all; 0 = no fine-tuning (2000)"),
     ("batch", int, "photographs a step (8)"),
-    ("rate", float, "highest learning rate, as a share of the mean size of each weight's numbers (0.001)"),
+    ("rate", float, "highest learning rate, as a share of the mean size of each weight's numbers (0.0001)"),
     ("check-every", int, "steps between checks on held-out photographs, and checkpoints (100)"),
     ("minutes", float, "stop with a checkpoint after that long; --resume goes on; 0 = no limit (0)"),
     ("threads", int, "of torch; 0 = as it decides (0)"),

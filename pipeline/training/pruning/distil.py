@@ -39,7 +39,8 @@ class Distillation:
 
     steps: optimiser steps in all; 0 = none. batch: photographs a step. rate: highest learning rate, as a share of the
     mean size of the numbers of each weight: networks whose batch normalisation was folded into them have layers whose
-    weights differ a hundredfold, and one step size for all (2e-4 was tried in u2netp) wrecks the small ones. It rises
+    weights differ a hundredfold, and one step size for all (2e-4 was tried in u2netp) wrecks the small ones; so did a
+    share of 1e-3 with 2 photographs a step (benchmarks/results/prune_u2netp.json). It rises
     over `warmup` steps and falls to nothing along a half cosine. check_every: steps between checks, and checkpoints.
     minutes: stop, with a checkpoint, after that long; 0 = no limit. threads: of torch; 0 = as it decides.
     logits: the outputs have not been through a sigmoid.
@@ -48,7 +49,7 @@ class Distillation:
     seed: int = 1
     steps: int = 2000
     batch: int = 8
-    rate: float = 1e-3
+    rate: float = 1e-4
     warmup: int = 10
     check_every: int = 100
     minutes: float = 0.0
