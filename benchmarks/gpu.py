@@ -9,6 +9,8 @@ Its parts, each in a process of its own, so that one that crashes costs the othe
 kernels: every CUDA kernel compared with NumPy, and its bytes over its time against the copy bandwidth of the same run.
 engine:NAME:PRECISION: every network at hand, compared with ONNX Runtime on the CPU on photographs, then images a second
 by batch, copies from and to pageable host memory included.
+device_chain: the chain on the device against the host's way with the same engine, refine = guided, one process and no
+Ray: images a second from encoded photographs to PNG, and the bytes copied from the device for an image.
 end_to_end: `run_job` from a folder to a folder, by size of the photographs, output and placement: images a second
 between the 10 % and the 90 % mark, the cores that all processes took, the share of the time in which the GPU computed
 (as nvidia-smi counts: at least one kernel ran), and memory. The exact number of images is asserted.
@@ -27,7 +29,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,7 +87,8 @@ def main() -> int:
         with result_file:
             json.dump(_part(given.one, given), result_file)
         return 0
-    names = ["kernels", *(f"engine:{engine}:{precision}" for engine, precision in ENGINES), "end_to_end"]
+    engines = [f"engine:{engine}:{precision}" for engine, precision in ENGINES]
+    names = ["kernels", *engines, "device_chain", "end_to_end"]
     if given.parts:
         unknown = set(given.parts.split(",")) - set(names)
         if unknown:
@@ -154,6 +157,8 @@ def part_result(code: int, said: str) -> dict[str, Any]:
 def _part(name: str, given: argparse.Namespace) -> dict[str, Any]:
     if name == "end_to_end":
         return end_to_end(given)
+    if name == "device_chain":
+        return device_chain(given)
     _, engine, precision = name.split(":")
     place = Place("cuda:0", engine, precision)  # type: ignore[arg-type]
     lacks = find_engines().missing[place.engine]
@@ -199,6 +204,97 @@ def _network(name: str, place: Place) -> dict[str, Any] | None:
         "compared_on": parity.inputs,
         "batches": batch_rates(times),
     }
+
+
+def device_chain(given: argparse.Namespace) -> dict[str, Any]:
+    """Both ways for every output; on the CPU, only to try it, in emulation and with small photographs."""
+    from mattemill.kernels.cuda.counted_driver import CountedDriver
+    from mattemill.kernels.cuda.driver import Driver
+    from mattemill.pipeline.config import JobConfig
+    from mattemill.pipeline.device_chain.open_chain import open_chain
+    from mattemill.pipeline.images.encode import encode
+    from mattemill.pipeline.images.header import read_header
+    from mattemill.pipeline.photo import ImageRef, Photo
+    from mattemill.pipeline.stages.cut import CutStage
+    from mattemill.pipeline.stages.stage import Done
+
+    place = Place("cuda:0", "tensorrt", "fp16")
+    if given.device == "cuda" and (lacks := find_engines().missing["tensorrt"]):
+        return {"skipped": lacks}
+    counted: list[CountedDriver] = []
+
+    def over(driver: Driver) -> Driver:
+        counted.append(CountedDriver(driver))
+        return counted[-1]
+
+    with tempfile.TemporaryDirectory(prefix="mattemill-gpu-") as name:
+        size = SIZES[2] if given.device == "cuda" else (200, 150)
+        files = [path.read_bytes() for path in _pool(Path(name) / "pool", SIZES[2], given.photographs)]
+    if given.device == "cpu":
+        files = [enlarged(data, size) for data in files]
+    photos = [Photo(ImageRef(str(n), ""), read_header(d), np.frombuffer(d, np.uint8)) for n, d in enumerate(files)]
+    items = [(photo,) for photo in photos]
+    rows = []
+    for output in OUTPUTS:
+        config = JobConfig(
+            model=given.model, output=output, refine="guided", device=given.device, confidence_threshold=0.0
+        )
+        host = CutStage(config)
+        device = open_chain(config, place, over=over) if given.device == "cuda" else _emulated(config, over)
+
+        def by_host(stage: Any = host) -> list[bytes]:
+            return [encode(r.output.pixels, "png") for r in stage(items) if isinstance(r, Done)]
+
+        def by_device(chain: Any = device) -> list[bytes]:
+            return [r.output.png() for r in chain(items) if isinstance(r, Done)]
+
+        host_rate, host_made = _rate(by_host, given.seconds, len(items))
+        counted[-1].forget()
+        device_rate, device_made = _rate(by_device, given.seconds, len(items))
+        rows.append(
+            {
+                "output": output,
+                "width": size[0],
+                "height": size[1],
+                "photographs": len(items),
+                "cut": device_made[0],
+                "cut_by_host": host_made[0],
+                "host_images_per_second": round(host_rate, 2),
+                "device_images_per_second": round(device_rate, 2),
+                "bytes_in_per_image": round(sum(counted[-1].copied_in) / device_made[1]),
+                "bytes_out_per_image": round(sum(counted[-1].copied_out) / device_made[1]),
+            }
+        )
+        say(f"device chain, {output}: {device_rate:.1f} images/s, the host's way {host_rate:.1f}")
+    return {"model": given.model, "place": str(place) if given.device == "cuda" else "cpu, emulated", "rows": rows}
+
+
+def _emulated(config: Any, over: Any) -> Any:
+    """The chain on the CPU driver."""
+    from mattemill.kernels.cuda.cpu_driver import CpuDriver
+    from mattemill.kernels.cuda.device import Device
+    from mattemill.pipeline.device_chain.device_chain import DeviceChain
+    from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
+    from mattemill.pipeline.engines.open_engine import open_engine
+    from mattemill.pipeline.models.cache import model_path
+    from mattemill.pipeline.models.cards import card_of
+
+    card = card_of(config.model)
+    device = Device(over(CpuDriver()))
+    engine = HostMemoryEngine(open_engine(card, model_path(card.name)), {card.output.names[0]: (1, *card.input.size)})
+    network = DeviceNetwork(card, engine, device)
+    return DeviceChain(config, device, network, network)
+
+
+def _rate(run: Callable[[], list[bytes]], seconds: float, images: int) -> tuple[float, tuple[int, int]]:
+    """Images a second after one run to warm up; how many files a run made, and images of all runs, the first too."""
+    made = len(run())
+    began, runs = time.perf_counter(), 0
+    while runs == 0 or time.perf_counter() - began < seconds:
+        again = len(run())
+        assert again == made, (again, made)
+        runs += 1
+    return runs * images / (time.perf_counter() - began), (made, (runs + 1) * images)
 
 
 def end_to_end(given: argparse.Namespace) -> dict[str, Any]:

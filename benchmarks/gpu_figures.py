@@ -125,6 +125,15 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
             best = max(row["batches"], key=lambda one: one["images_per_second"])
             rows.append([row["network"], row["place"], row["mean_error"], best["batch"], best["images_per_second"]])
         lines += ["", *table(("network", "engine", "mean error", "best batch", "images/s"), rows)]
+    if rows := parts.get("device_chain", {}).get("rows"):
+        keys = (
+            "output",
+            "device_images_per_second",
+            "host_images_per_second",
+            "bytes_in_per_image",
+            "bytes_out_per_image",
+        )
+        lines += ["", *table(keys, [[row[key] for key in keys] for row in rows])]
     if runs := parts.get("end_to_end", {}).get("runs"):
         keys = ("megapixels", "output", "placement", "steady_images_per_second", "cores_used", "gpu_busy")
         lines += ["", *table(keys, [[row[key] for key in keys] for row in runs])]

@@ -117,6 +117,11 @@ def _batched(card: ModelCard, path: Path) -> tuple[bytes | None, tuple[int, ...]
         return None, ()
 
 
+def lane_here(gpu: int) -> Lane:
+    """The lane in which `open_engine` opens networks for a GPU in this thread. Raises DeviceError."""
+    return _lane(gpu)
+
+
 def _lane(gpu: int) -> Lane:
     if gpu not in _HERE.lanes:
         from mattemill.pipeline.engines.open_gpu import open_lane

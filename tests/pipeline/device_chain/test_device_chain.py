@@ -1,4 +1,4 @@
-"""The chain on the CPU driver gives what the stages give, and nothing of the photograph's size comes back on the way."""
+"""The chain on the CPU driver gives what the stages give; nothing of a photograph's size comes back on the way."""
 
 from __future__ import annotations
 

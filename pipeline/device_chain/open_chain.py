@@ -1,0 +1,42 @@
+"""Opens the device chain at a job's place: its networks and its kernels in one stream of one GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast
+
+from mattemill.kernels.cuda.device import Device
+from mattemill.kernels.cuda.driver import Driver
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.device_chain.device_chain import DeviceChain
+from mattemill.pipeline.device_chain.device_network import DeviceEngine, DeviceNetwork
+from mattemill.pipeline.engines.open_engine import lane_here, open_engine
+from mattemill.pipeline.engines.place import Place
+from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.models.cache import model_path
+from mattemill.pipeline.models.cards import card_of
+from mattemill.pipeline.models.load import LOCALISER
+
+
+def open_chain(
+    config: JobConfig, place: Place, *, over: Callable[[Driver], Driver] = lambda driver: driver
+) -> DeviceChain:
+    """The chain that the settings ask for. Not yet run on a GPU.
+
+    over: put over the driver of the kernels, such as `CountedDriver`. Raises ConfigError where the settings need what
+    it has no kernels for or the engine takes no addresses on the device, ModelError, EngineError, DeviceError.
+    """
+    if place.engine == "onnxruntime":
+        raise ConfigError(f"the device chain needs engine tensorrt or tensorrt_rtx, and the networks run in {place}")
+    lane = lane_here(place.gpu)
+    # In the stream in which the engines run: nothing then has to wait for anything else.
+    device = Device(over(lane.driver), stream=lane.compute)
+
+    def network(name: str) -> DeviceNetwork:
+        card = card_of(name)
+        return DeviceNetwork(card, cast(DeviceEngine, open_engine(card, model_path(name), place)), device)
+
+    localiser = network(LOCALISER)
+    cuts = localiser if config.model == LOCALISER else network(config.model)
+    second = None if config.second_network == "none" else network(config.second_network)
+    return DeviceChain(config, device, localiser, cuts, second)
