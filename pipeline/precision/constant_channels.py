@@ -43,7 +43,7 @@ def move_constants(graph: Graph, seen: Activations, steady: float = STEADY) -> t
     """
     biases: dict[str, npt.NDArray[np.float64]] = {}
     moved = []
-    shared = _shared(graph)
+    shared = shared_values(graph)
     for layer in graph.layers:
         readers = graph.readers(layer.output) if layer.rectified and layer.output in seen else None
         if layer.bias is None or not readers or any(_unfit(each, shared) for each in (layer, *(r for r, _ in readers))):
@@ -69,6 +69,6 @@ def _unfit(layer: Layer, shared: set[str]) -> bool:
     return layer.bias is None or layer.bias in shared
 
 
-def _shared(graph: Graph) -> set[str]:
+def shared_values(graph: Graph) -> set[str]:
     """Initialisers that more than one node reads: a change for one would be a change for all."""
     return {name for name, users in graph.users.items() if len(users) > 1 and name in graph.values}

@@ -32,15 +32,16 @@ class Recipe:
     activations: 'uint8' with a zero point (what CPUs multiply fastest) or 'int8' without (what TensorRT wants); of
     int8 only. weight_bits: 8, or 7: without VNNI a CPU adds two products in 16 bits, which saturate when weights use
     all eight. clip: ranges of the least squared error instead of the least and largest value. correct_bias: the mean
-    error that rounded weights cause goes into the bias. move_constants: see `constant_channels`.
+    error that rounded weights cause goes into the bias. move_constants, equalise: see the modules of these names.
     """
 
     to: Eight = "int8"
     activations: Literal["uint8", "int8"] = "uint8"
-    weight_bits: int = 8
+    weight_bits: int = 7
     clip: bool = True
     correct_bias: bool = True
     move_constants: bool = True
+    equalise: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mattemill.pipeline.models.card import ModelCard
 from mattemill.pipeline.models.card_input import card_input
 from mattemill.pipeline.precision.calibration import Activation, Floats, calibrate
 from mattemill.pipeline.precision.constant_channels import Moved, move_constants
+from mattemill.pipeline.precision.equalise import equalise
 from mattemill.pipeline.precision.gate import PhotoScores, Verdict, judge, measure, read_rgb
 from mattemill.pipeline.precision.graph import OPSET, OPSET_FP8, Graph, read_graph
 from mattemill.pipeline.precision.half import halved
@@ -101,9 +102,15 @@ class Candidates:
     @cached_property
     def _prepared(self) -> tuple[Graph, tuple[Moved, ...]]:
         graph = read_graph(self.path, self.card.output.names[:1], OPSET_FP8 if self.to == "fp8" else OPSET)
-        if self.to == "fp16" or not self.recipe.move_constants:
-            return graph, ()
-        return move_constants(graph, self._calibrated(graph, [layer.output for layer in graph.layers]))
+        moved: tuple[Moved, ...] = ()
+        if self.to == "fp16":
+            return graph, moved
+        outputs = [layer.output for layer in graph.layers]
+        if self.recipe.move_constants:
+            graph, moved = move_constants(graph, self._calibrated(graph, outputs))
+        if self.recipe.equalise:
+            graph = equalise(graph, self._calibrated(graph, outputs))
+        return graph, moved
 
     @cached_property
     def _seen(self) -> dict[str, Activation]:
