@@ -11,6 +11,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mattemill.cluster.actions import Call, CellPlan, DropPayload, KillWorker, Reply, ShardClosed, StartWorker
 from mattemill.cluster.coordinator import Coordinator
@@ -32,7 +33,8 @@ _Event = tuple[str, int, "Future[Any] | None"]
 class Cell:
     """The workers of this job with their coordinator.
 
-    closed: shards that are to be committed, filled by `pump`. processes: worker id -> 'node:pid'.
+    closed: shards that are to be committed, filled by `pump`. processes: worker id -> 'node:pid'. node_id: the Ray
+    node on which all workers are, None where Ray has one node.
     Every object that a worker returns is owned by this process: a worker's death loses only its own work.
     """
 
@@ -44,6 +46,7 @@ class Cell:
         *,
         module: str,
         gpu_shares: Mapping[str, float] | None = None,
+        node_id: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.coordinator = Coordinator(plan, clock(), fetch_batch=config.fetch_batch)
@@ -55,6 +58,9 @@ class Cell:
         self._folder = module_folder(module)
         self._environment = store_environment()
         self._gpu_shares = gpu_shares or {}
+        self._placed: dict[str, Any] = {}
+        if node_id is not None:
+            self._placed["scheduling_strategy"] = NodeAffinitySchedulingStrategy(node_id, soft=False)
         self._clock = clock
         self._events: SimpleQueue[_Event] = SimpleQueue()
         self._actors: dict[int, Any] = {}
@@ -149,6 +155,7 @@ class Cell:
             max_restarts=0,
             max_task_retries=0,
             allow_out_of_order_execution=True,
+            **self._placed,
         ).remote()
         self._actors[action.worker] = actor
         self._stages[action.worker] = action.stage

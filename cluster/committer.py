@@ -26,6 +26,19 @@ class CommitLedger(Protocol):
     def check(self) -> None: ...
 
 
+class Commits(Protocol):
+    """Where closed shards go: the ledger by way of `Committer`, or from a cell to its driver."""
+
+    @property
+    def pending(self) -> int: ...
+
+    def submit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> None: ...
+
+    def check(self) -> None: ...
+
+    def drain(self) -> None: ...
+
+
 class Committer:
     """`submit` returns at once; `check` raises what a commit raised.
 

@@ -6,7 +6,7 @@ import importlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
@@ -34,6 +34,7 @@ from mattemill.pipeline.storage.location import Location, open_store, split_uri
 
 if TYPE_CHECKING:
     from mattemill.cluster.cell import Cell
+    from mattemill.cluster.cells.crew import Crew
     from mattemill.cluster.main_loop import MainLoop
 
 _log = logging.getLogger(__name__)
@@ -127,11 +128,12 @@ def run_job(
     with Ledger.open(sink, config, job.fingerprint, job.source.root, model_hashes=job.model_hashes) as ledger:
         clocked.phase("ledger")
         cells: list[Cell] = []
+        crews: list[Crew] = []
         feed = ShardFeed(
             lambda: ledger.due(feed.counting(job.source.list()), retry_failed, head=_etag_lookup(config)),
             config.shard_size,
             limit,
-            wake=lambda: _wake(cells),
+            wake=lambda: _wake([*cells, *crews]),
         )
         committer = Committer(ledger)
         feed.start()
@@ -142,21 +144,7 @@ def run_job(
                 and build_engines(job.config, job.place, on_progress, stop, clocked.started)
             ):
                 clocked.phase("engines")
-                loop, spilled = run_on_ray(
-                    job,
-                    feed,
-                    committer,
-                    cells,
-                    already_done=lambda: ledger.counts.already_done,
-                    # Before and after the ledger's look-ups of ETags, which go in chunks; and what the source leaves
-                    # out.
-                    seen=lambda: feed.seen + ledger.counts.listed + sum(tuple(job.source.skipped.values())),
-                    stages=stages,
-                    on_progress=on_progress,
-                    stop=stop,
-                    clocked=clocked,
-                )
-                summary = summary_of(job, feed, committer, ledger, clocked, loop.drained, cells[0], spilled)
+                summary = _run_where(job, feed, committer, ledger, cells, crews, stages, on_progress, stop, clocked)
             else:
                 summary = summary_of(job, feed, committer, ledger, clocked, stop.is_set())
         finally:
@@ -256,9 +244,73 @@ def _model_needs(config: JobConfig) -> tuple[ModelNeed, ...]:
     return tuple(needs)
 
 
-def _wake(cells: list[Cell]) -> None:
+def _wake(cells: Sequence[Cell | Crew]) -> None:
     for cell in cells:
         cell.wake()
+
+
+def _run_where(
+    job: Prepared,
+    feed: ShardFeed,
+    committer: Committer,
+    ledger: Ledger,
+    cells: list[Cell],
+    crews: list[Crew],
+    stages: str,
+    on_progress: OnProgress | None,
+    stop: threading.Event,
+    clocked: Clocked,
+) -> JobSummary:
+    """Run in one cell, or in one a node where the user's cluster has several."""
+
+    def already_done() -> int:
+        return ledger.counts.already_done
+
+    def seen() -> int:
+        # Before and after the ledger's look-ups of ETags, which go in chunks; and what the source leaves out.
+        return feed.seen + ledger.counts.listed + sum(tuple(job.source.skipped.values()))
+
+    def one_cell() -> JobSummary:
+        loop, spilled = run_on_ray(
+            job,
+            feed,
+            committer,
+            cells,
+            already_done=already_done,
+            seen=seen,
+            stages=stages,
+            on_progress=on_progress,
+            stop=stop,
+            clocked=clocked,
+        )
+        return summary_of(job, feed, committer, ledger, clocked, loop.drained, cells[0], spilled)
+
+    if job.config.ray_address is not None:
+        from mattemill.cluster.ray_start import ray_running, spilled_bytes
+
+        with ray_running(
+            job.config.ray_address, workers=job.layout.workers, gpus=job.layout.gpus, store_bytes=job.layout.store_bytes
+        ):
+            from mattemill.cluster.cells.run import cells_summary, many_nodes, run_cells
+
+            if many_nodes(job):
+                clocked.phase("ray")
+                ran = run_cells(
+                    job,
+                    feed,
+                    committer,
+                    crews,
+                    already_done=already_done,
+                    seen=seen,
+                    stages=stages,
+                    on_progress=on_progress,
+                    stop=stop,
+                    clocked=clocked,
+                )
+                plain = summary_of(job, feed, committer, ledger, clocked, ran.drained)
+                return cells_summary(plain, ran, clocked.started, spilled_bytes(job.config.ray_address))
+            return one_cell()  # which finds Ray connected
+    return one_cell()
 
 
 def run_on_ray(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 from mattemill.cluster.cell import Cell
-from mattemill.cluster.committer import Committer
+from mattemill.cluster.committer import Commits
 from mattemill.cluster.feed import Feed
 from mattemill.cluster.layout import Layout, resized
 from mattemill.cluster.meter import Meter, snapshot
@@ -38,7 +38,7 @@ class MainLoop:
         self,
         cell: Cell,
         feed: Feed,
-        committer: Committer,
+        committer: Commits,
         config: JobConfig,
         layout: Layout,
         *,

@@ -142,6 +142,8 @@ def headline(progress: Progress) -> Text:
         line.append(f"  {say.seconds(progress.seconds_left)} left", style="cyan")
     else:
         line.append(f"  {say.seconds(progress.seconds)}", style="dim")
+    if progress.note:
+        line.append(f"  {progress.note}", style="dim")
     return line
 
 

@@ -118,6 +118,7 @@ class JobConfig:
     call_timeout: float = 120.0  # seconds one image alone may take in one stage before its worker is killed
     stall_timeout: float = 600.0  # seconds without any outcome before the job gives up and says where it hangs
     drain_timeout: float = 90.0  # seconds for work in flight after SIGTERM; spot notices give 120
+    lease_seconds: float = 20.0  # of silence after which a node's shards go to others: 40 heartbeats
 
     # Object stores.
     endpoint_url: str | None = None  # of an S3-compatible store; None = AWS, or AWS_ENDPOINT_URL
@@ -150,6 +151,7 @@ class JobConfig:
             ("call_timeout", 0.1, 86_400.0),
             ("stall_timeout", 1.0, 86_400.0),
             ("drain_timeout", 0.0, 86_400.0),
+            ("lease_seconds", 1.0, 3600.0),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

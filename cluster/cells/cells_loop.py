@@ -1,0 +1,264 @@
+"""The driver's loop over many cells: nodes watched, orders out, reports in, shards committed, progress told."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from mattemill.cluster.cells.crew import CellFault, Crew, Heard, Node, draining_nodes, nodes_for_cells
+from mattemill.cluster.cells.driver_desk import DriverDesk
+from mattemill.cluster.cells.messages import CellState
+from mattemill.cluster.committer import Committer
+from mattemill.cluster.errors import BrokenStageError
+from mattemill.cluster.feed import Feed
+from mattemill.cluster.main_loop import MOST_PENDING
+from mattemill.cluster.progress import Progress, StageState
+from mattemill.cluster.stall_guard import Snapshot, StageCounts, StallGuard
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.errors import JobRunningError
+from mattemill.pipeline.shard import Shard
+
+_log = logging.getLogger(__name__)
+
+_NODES_SECONDS = 2.0
+_PROGRESS_SECONDS = 0.5
+_GUARD_SECONDS = 1.0
+_SILENT_SECONDS = 1.0  # before a cell that could not be reached is called again
+MOST_DEATHS = 3
+"""Cells of one node that die in a row, without a committed shard between them, before the node gets none any more."""
+
+
+class CellsLoop:
+    """Runs cells until everything is committed, or drained. `drained` tells which. seen: as `MainLoop` has it."""
+
+    def __init__(
+        self,
+        crew: Crew,
+        feed: Feed,
+        committer: Committer,
+        config: JobConfig,
+        *,
+        on_gpu: bool,
+        already_done: Callable[[], int],
+        seen: Callable[[], int],
+        on_progress: Callable[[Progress], None] | None,
+        stop: threading.Event,
+        started: float,
+    ) -> None:
+        self.desk = DriverDesk(config.lease_seconds)
+        self.drained = False
+        self.first_matte_at: float | None = None
+        self.ended_states: list[CellState] = []
+        self.cells_started = 0
+        self.cells_lost = 0
+        self._crew = crew
+        self._feed = feed
+        self._committer = committer
+        self._config = config
+        self._on_gpu = on_gpu
+        self._already_done = already_done
+        self._seen = seen
+        self._on_progress = on_progress
+        self._stop = stop
+        self._started = started
+        self._guard = StallGuard(config.stall_timeout)
+        self._due = {"nodes": 0.0, "progress": 0.0, "guard": 0.0}
+        self._again: dict[str, float] = {}
+        self._starting: set[str] = set()
+        self._deaths: Counter[str] = Counter()
+        self._retired: dict[str, str] = {}
+        self._taken = 0
+        self._ended = 0
+
+    def run(self) -> None:
+        """Raises MattemillErrors; before it does, what came back is committed (unless another run took over)."""
+        try:
+            self._work()
+            self._committer.drain()
+        except JobRunningError:
+            raise
+        except BaseException:
+            try:
+                self._committer.drain()
+            except Exception as error:  # the error that got us here is the one to report
+                _log.warning("not committed error=%r", error)
+            raise
+        self._tell()
+
+    def _work(self) -> None:
+        deadline: float | None = None
+        while True:
+            now = time.monotonic()
+            if deadline is None and self._stop.is_set():
+                # A cell takes up to drain_timeout from when it hears of it; its parts then have to come back.
+                deadline = now + self._config.drain_timeout + 5.0
+                self.drained = True
+                self.desk.drain()
+            if deadline is None and now >= self._due["nodes"]:
+                self._due["nodes"] = now + _NODES_SECONDS
+                self._look_at_nodes()
+            for cell in [cell for cell, at in self._again.items() if now >= at]:
+                del self._again[cell]
+                self._send(cell)
+            for heard in self._crew.hear(0.25):
+                self._handle(heard)
+            for cell in self.desk.expire(time.monotonic()):
+                _log.warning("cell silent cell=%s seconds=%.0f", cell, self._config.lease_seconds)
+            self._committer.check()
+            if deadline is not None:
+                waiting = [s for s in self.desk.seats.values() if not s.drained and not s.silent]
+                if not waiting or time.monotonic() >= deadline:
+                    return
+            elif self._feed.exhausted and self.desk.table.open == 0:
+                return
+            self._look()
+
+    def _look_at_nodes(self) -> None:
+        draining = draining_nodes()
+        taken = {node.id for node in self._crew.nodes.values()}
+        nodes = nodes_for_cells(self._on_gpu)
+        for cell, node in self._crew.nodes.items():
+            if node.id in draining:
+                self.desk.drain(cell)
+        for node in nodes:
+            if node.id not in taken and node.id not in draining and node.id not in self._retired:
+                self._starting.add(self._crew.start(node))
+                self.cells_started += 1
+        if not self._crew.nodes and nodes and all(node.id in self._retired for node in nodes):
+            why = "; ".join(sorted(set(self._retired.values())))
+            raise BrokenStageError(f"no cell can work on any of {len(nodes)} node(s): {why}")
+
+    def _handle(self, heard: Heard) -> None:
+        node = self._crew.nodes.get(heard.cell)
+        if node is None:
+            return  # dismissed before
+        now = time.monotonic()
+        if heard.host is not None:
+            self._starting.discard(heard.cell)
+            _log.info("cell joined cell=%s host=%s cpus=%d gpus=%d", heard.cell, heard.host, node.cpus, node.gpus)
+            self.desk.joined(heard.cell, now)
+            if self._stop.is_set():
+                self.desk.drain(heard.cell)
+            self._send(heard.cell)
+        elif heard.report is not None:
+            state = heard.report.state
+            if self.first_matte_at is None and state.first_matte_ago is not None:
+                self.first_matte_at = now - state.first_matte_ago
+            for shard, outcomes in self.desk.reported(heard.cell, heard.report, now):
+                self._committer.submit(shard, outcomes)
+                self._ended += len(outcomes)
+                self._deaths[node.id] = 0
+            if heard.report.broken:
+                self._lose(heard.cell, node, heard.report.broken, sure=True, fatal=True)
+            elif heard.report.drained:
+                _log.info("cell left cell=%s", heard.cell)
+                self._part(heard.cell, sure=True)
+            else:
+                self._send(heard.cell)
+        elif heard.fault in (CellFault.SILENT, CellFault.REPLY_LOST):
+            _log.warning("cell not heard cell=%s why=%s", heard.cell, heard.message)
+            if heard.cell in self._starting:
+                self._lose(heard.cell, node, heard.message, sure=True, fatal=False)
+            else:
+                self._again[heard.cell] = now + (_SILENT_SECONDS if heard.fault is CellFault.SILENT else 0.0)
+        elif heard.fault is CellFault.NODE_GONE:
+            _log.warning("node gone cell=%s why=%s", heard.cell, heard.message)
+            self.cells_lost += 1
+            self._part(heard.cell, sure=False)
+        else:
+            self._lose(heard.cell, node, heard.message, sure=True, fatal=heard.fatal)
+
+    def _lose(self, cell: str, node: Node, why: str, *, sure: bool, fatal: bool) -> None:
+        _log.warning("cell lost cell=%s fatal=%s why=%s", cell, fatal, why)
+        self.cells_lost += 1
+        self._deaths[node.id] += 1
+        if fatal or self._deaths[node.id] >= MOST_DEATHS:
+            self._retired[node.id] = why
+        self._part(cell, sure=sure)
+
+    def _part(self, cell: str, *, sure: bool) -> None:
+        seat = self.desk.seats.get(cell)
+        if seat is not None:
+            self.ended_states.append(seat.state)
+        self._starting.discard(cell)
+        self._again.pop(cell, None)
+        self._crew.dismiss(cell)
+        self.desk.gone(cell, sure=sure)
+
+    def _send(self, cell: str) -> None:
+        if cell in self.desk.seats:
+            self._crew.send(cell, self.desk.orders(cell, time.monotonic(), self._take))
+
+    def _take(self) -> Shard | None:
+        if self._committer.pending >= MOST_PENDING:
+            return None
+        shard = self._feed.take()
+        if shard is not None:
+            self._taken += len(shard.refs)
+        return shard
+
+    @property
+    def states(self) -> list[CellState]:
+        """Of the cells that run, and of those that ran."""
+        return [*self.ended_states, *(seat.state for seat in self.desk.seats.values())]
+
+    def stages(self) -> tuple[StageState, ...]:
+        """Summed over the cells that run; what earlier ones have done is counted too."""
+        sums: dict[str, StageState] = {}
+        for state in self.states:
+            for stage in state.stages:
+                old = sums.get(stage.name, StageState(stage.name, 0, 0, 0, 0))
+                sums[stage.name] = replace(old, done=old.done + stage.done)
+        for seat in self.desk.seats.values():
+            for stage in seat.state.stages:
+                old = sums[stage.name]
+                sums[stage.name] = StageState(
+                    stage.name,
+                    old.queued + stage.queued,
+                    old.running + stage.running,
+                    old.workers + stage.workers,
+                    old.done,
+                    old.images_per_second + stage.images_per_second,
+                )
+        return tuple(sums.values())
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        if now >= self._due["progress"]:
+            self._due["progress"] = now + _PROGRESS_SECONDS
+            self._tell()
+        if now >= self._due["guard"]:
+            self._due["guard"] = now + _GUARD_SECONDS
+            stages = tuple(StageCounts(s.name, s.queued, s.running, s.workers, s.done) for s in self.stages())
+            listing = not self._feed.exhausted
+            self._guard.check(Snapshot(stages, self._ended, self._taken, listing, seen=self._seen()))
+
+    def _tell(self) -> None:
+        if self._on_progress is None:
+            return
+        seats = self.desk.seats.values()
+        total = self._feed.found if self._feed.ended else None
+        # A cell that died took images with it that ended but were in no closed shard: they are done again.
+        done = min(sum(s.ended for s in self.states), total) if total is not None else sum(s.ended for s in self.states)
+        rate = sum(seat.state.images_per_second for seat in seats)
+        silent = sum(seat.silent for seat in seats)
+        note = f"cells {len(seats)}, starting {len(self._starting)}, silent {silent}, lost {self.cells_lost}"
+        note += f", shards leased again {self.desk.lost}"
+        self._on_progress(
+            Progress(
+                done=done,
+                failed=sum(s.failed for s in self.states),
+                total=total,
+                images_per_second=rate,
+                seconds=time.monotonic() - self._started,
+                seconds_left=max(0, total - done) / rate if total is not None and rate > 0 else None,
+                stages=self.stages(),
+                already_done=self._already_done(),
+                draining=self.drained,
+                note=note,
+            )
+        )

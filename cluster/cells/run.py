@@ -1,0 +1,91 @@
+"""A job over many nodes: puts cells, leases and the loop together, on a Ray that is connected."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+
+from mattemill.cluster.cells.cell_actor import CellPlace
+from mattemill.cluster.cells.cells_loop import CellsLoop
+from mattemill.cluster.cells.crew import Crew, Node, nodes_for_cells, with_node
+from mattemill.cluster.committer import Committer
+from mattemill.cluster.feed import Feed
+from mattemill.cluster.job import Clocked, OnProgress, Prepared
+from mattemill.cluster.progress import JobSummary
+from mattemill.cluster.workers import module_folder, store_environment
+
+
+def many_nodes(job: Prepared) -> bool:
+    """Whether the cluster has more than one node that can hold a cell of this job."""
+    return len(nodes_for_cells(job.layout.gpus > 0)) > 1
+
+
+def run_cells(
+    job: Prepared,
+    feed: Feed,
+    committer: Committer,
+    crews: list[Crew],
+    *,
+    already_done: Callable[[], int],
+    seen: Callable[[], int],
+    stages: str,
+    on_progress: OnProgress | None,
+    stop: threading.Event,
+    clocked: Clocked,
+) -> CellsLoop:
+    """Do what the feed gives, a cell a node, to its end or a stop. crews: the crew is added when it is there."""
+
+    def place(node: Node) -> CellPlace:
+        return CellPlace(
+            node_id=node.id,
+            config=with_node(job.config, node),
+            sink=str(job.sink),
+            module=stages,
+            folder=module_folder(stages),
+            device=job.layout.device,
+            gpus=node.gpus if job.layout.gpus else 0,
+            gpu_bytes=job.layout.gpu_bytes,
+            store_bytes=node.store_bytes,
+            fingerprint=job.fingerprint,
+            environment=store_environment(),
+        )
+
+    crew = Crew(place)
+    crews.append(crew)
+    loop = CellsLoop(
+        crew,
+        feed,
+        committer,
+        job.config,
+        on_gpu=job.layout.gpus > 0,
+        already_done=already_done,
+        seen=seen,
+        on_progress=on_progress,
+        stop=stop,
+        started=clocked.started,
+    )
+    try:
+        loop.run()
+    finally:
+        crew.close()
+    return loop
+
+
+def cells_summary(summary: JobSummary, loop: CellsLoop, started: float, spilled: int) -> JobSummary:
+    """The summary with what the cells say of themselves; workers are those of all cells that were there at the end."""
+    states = loop.states
+    workers: dict[str, int] = {}
+    for seat in loop.desk.seats.values():
+        for stage, number in seat.state.workers.items():
+            workers[stage] = workers.get(stage, 0) + number
+    return replace(
+        summary,
+        first_matte_seconds=None if loop.first_matte_at is None else loop.first_matte_at - started,
+        devices={stage: device for state in states for stage, device in state.devices.items()},
+        workers=workers,
+        retries=sum(state.retries for state in states),
+        worker_deaths=sum(state.deaths for state in states),
+        spilled_bytes=spilled,
+        peak_bytes=max((state.peak_bytes for state in states), default=0),
+    )
