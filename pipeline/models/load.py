@@ -31,6 +31,11 @@ LOCALISER = DEFAULT_MODEL
 
 _MATTING_CARDS = {"network": "mattenet", "vitmatte": "vitmatte_small"}
 _DETECTOR_CARDS = {"yolox": "yolox_nano", "nanodet": "nanodet_m", "rtdetr": "rtdetr_v2_r18"}
+_DETECTORS: dict[str, Callable[[ModelCard, Engine], CocoDetector]] = {
+    "yolox": YoloxDetector,
+    "nanodet": NanodetDetector,
+    "rtdetr": RtdetrDetector,
+}
 
 
 def load_saliency(name: str, place: Place = CPU, threads: int = 1) -> SaliencyNetwork:
@@ -74,8 +79,7 @@ def load_detector(config: JobConfig, place: Place = CPU, threads: int = 1) -> Co
         return None
     card = card_of(_DETECTOR_CARDS[config.detector])
     engine = open_engine(card, _detector_file(config), place, threads)
-    made = {"yolox": YoloxDetector, "nanodet": NanodetDetector, "rtdetr": RtdetrDetector}[config.detector]
-    return made(card, engine)
+    return _DETECTORS[config.detector](card, engine)
 
 
 def ensure_engines(config: JobConfig, place: Place, on_progress: Callable[[BuildProgress], None]) -> None:
