@@ -1,0 +1,217 @@
+"""The CloudFormation template: linted, deployed against a local server, and its role held to the code's calls."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore import xform_name
+from event_server import EventServer
+from manifests import INFRA, program, settings, yaml
+
+from mattemill.pipeline.events.checks import check_queue
+from mattemill.pipeline.events.notices import read_notices
+from mattemill.pipeline.events.queue import QueueFacts
+from mattemill.pipeline.events.settings import EventSettings
+from mattemill.pipeline.events.sqs_queue import SqsQueue
+from mattemill.pipeline.ledger.layout import layout_below
+from mattemill.pipeline.storage.location import Location
+
+TEMPLATE = INFRA / "cloudformation" / "storage.yaml"
+ROOT = INFRA.parent
+
+ACTION_OF = {
+    "get_object": "s3:GetObject",
+    "head_object": "s3:GetObject",
+    "put_object": "s3:PutObject",
+    "delete_object": "s3:DeleteObject",
+    "list_objects_v2": "s3:ListBucket",
+    "head_bucket": "s3:ListBucket",
+    "get_bucket_notification_configuration": "s3:GetBucketNotification",
+    "receive_message": "sqs:ReceiveMessage",
+    "delete_message_batch": "sqs:DeleteMessage",
+    "change_message_visibility_batch": "sqs:ChangeMessageVisibility",
+    "get_queue_attributes": "sqs:GetQueueAttributes",
+}
+"""What a call needs: Service Authorization Reference, 'Actions, resources, and condition keys' of S3 and SQS."""
+
+NOT_ON_AWS = {"embedded_server.py"}  # makes the buckets of the demo's own server
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]
+    """Reads !Ref, !Sub and the others as their text."""
+
+
+_LOADER_SAYS: Any = _Loader
+_LOADER_SAYS.add_multi_constructor(
+    "!",
+    lambda loader, tag, node: (
+        f"!{tag} {node.value}" if isinstance(node, yaml.ScalarNode) else loader.construct_sequence(node, deep=True)
+    ),
+)
+
+
+def resources() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.load(TEMPLATE.read_text(encoding="utf-8"), Loader=_Loader)["Resources"]
+    return found
+
+
+def statements() -> list[dict[str, Any]]:
+    """Of the role's policy, with lists of actions and resources."""
+    (policy,) = resources()["WorkerRole"]["Properties"]["Policies"]
+    listed = []
+    for statement in policy["PolicyDocument"]["Statement"]:
+        both = {
+            name: [statement[name]] if isinstance(statement[name], str) else statement[name]
+            for name in ("Action", "Resource")
+        }
+        listed.append({**statement, **both})
+    return listed
+
+
+def calls() -> dict[str, set[str]]:
+    """Operations of S3 and SQS that the code calls, with the files that do."""
+    known = {
+        xform_name(name)
+        for service in ("s3", "sqs")
+        for name in boto3.client(service, region_name="us-east-1").meta.service_model.operation_names
+    }
+    found: dict[str, set[str]] = {}
+    for path in (path for folder in ("pipeline", "cluster") for path in (ROOT / folder).rglob("*.py")):
+        if path.name in NOT_ON_AWS:
+            continue
+        text = path.read_text(encoding="utf-8")
+        for first, second in re.findall(r"client\.(\w+)\(|\b_(?:call|batches)\(\s*\"(\w+)\"", text):
+            if (name := first or second) in known:
+                found.setdefault(name, set()).add(path.name)
+    return found
+
+
+def test_the_role_allows_the_calls_that_the_code_makes_and_nothing_else() -> None:
+    called = calls()
+    assert len(called) >= 10, "the search for calls finds too little: has their form changed?"
+    assert set(called) <= set(ACTION_OF), "a new call: say which action it needs, and add that to WorkerRole"
+    allowed = {action for statement in statements() for action in statement["Action"]}
+    assert allowed == {ACTION_OF[name] for name in called}
+
+
+def test_no_statement_of_the_role_is_wider_than_a_bucket_or_a_queue() -> None:
+    for statement in statements():
+        assert statement["Effect"] == "Allow"
+        for action in statement["Action"]:
+            assert "*" not in action
+        for resource in statement["Resource"]:
+            assert re.match(r"!(GetAtt|Sub) \W*(PhotographsBucket|MattesBucket|UploadsQueue)\b", resource), resource
+
+
+def test_photographs_are_only_read_and_of_the_mattes_only_the_ledger_is() -> None:
+    def actions_on(start: str) -> set[str]:
+        return {
+            action for each in statements() for action in each["Action"] if any(start in r for r in each["Resource"])
+        }
+
+    assert actions_on("PhotographsBucket") == {"s3:ListBucket", "s3:GetObject"}
+    (ledger,) = [each for each in statements() if each["Sid"] == "ReadTheLedger"]
+    assert ledger["Resource"] == ["!Sub ${MattesBucket.Arn}/*_mattemill/*"]
+
+
+def test_previews_of_both_sinks_of_the_manifests_are_deleted_after_their_days() -> None:
+    rules = resources()["MattesBucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    prefixes = {
+        rule["Prefix"].removeprefix("!Sub ").replace("${UploadsPrefix}", "uploads/")
+        for rule in rules
+        if "ExpirationInDays" in rule
+    }
+    sinks = [Location.parse(settings()[name]) for name in ("CATALOGUE_SINK", "UPLOADS_SINK")]
+    assert prefixes == {layout_below(sink.prefix).failures for sink in sinks}
+
+
+def test_the_template_is_clean_for_cfn_lint(tmp_path: Path) -> None:
+    lint = program("cfn-lint")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(TEMPLATE.read_text(encoding="utf-8").replace("VisibilityTimeout: 120", "VisibilityTimeOut: 120"))
+    done = subprocess.run([lint, "--format", "parseable", str(TEMPLATE), str(wrong)], capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert [line for line in lines if not line.startswith(str(wrong))] == []
+    assert any("VisibilityTimeOut" in line for line in lines)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[tuple[EventServer, dict[str, str]]]:
+    """A server with the stack deployed, and its outputs."""
+    with EventServer() as server:
+        cloud = boto3.session.Session(
+            aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1"
+        ).client("cloudformation", endpoint_url=server.url)
+        cloud.create_stack(
+            StackName="mattemill",
+            TemplateBody=TEMPLATE.read_text(encoding="utf-8"),
+            Capabilities=["CAPABILITY_IAM"],
+            Parameters=[
+                {"ParameterKey": "Photographs", "ParameterValue": "shop-photographs"},
+                {"ParameterKey": "Mattes", "ParameterValue": "shop-mattes"},
+            ],
+        )
+        deadline = time.monotonic() + 30
+        while True:
+            (found,) = cloud.describe_stacks(StackName="mattemill")["Stacks"]
+            if found["StackStatus"] != "CREATE_IN_PROGRESS" or time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        assert found["StackStatus"] == "CREATE_COMPLETE", found.get("StackStatusReason")
+        yield server, {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+
+
+def test_an_upload_comes_out_of_the_stacks_queue_as_an_event(
+    stack: tuple[EventServer, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, outputs = stack
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.s3.put_object(Bucket="shop-photographs", Key="elsewhere/b.jpg", Body=b"no event")
+    server.s3.put_object(Bucket="shop-photographs", Key="uploads/red shoe.jpg", Body=b"pixels")
+    queue = SqsQueue(outputs["QueueUrl"], "us-east-1")
+    created, deadline = [], time.monotonic() + 10
+    while not created and time.monotonic() < deadline:
+        for message in queue.receive(1.0):
+            notices = read_notices(message.body)
+            assert notices.bad == []
+            created += notices.created
+    assert [(each.bucket, each.key, each.size) for each in created] == [("shop-photographs", "uploads/red shoe.jpg", 6)]
+
+
+# ministack makes the queues without their RedrivePolicy and the buckets without their encryption and access block (it
+# answers for all buckets as AWS does by default), so that these are read from the template.
+
+
+def test_the_queue_is_one_that_the_service_has_nothing_to_say_against() -> None:
+    wanted = resources()["UploadsQueue"]["Properties"]
+    redrive = wanted["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == "!GetAtt UploadsDeadLetters.Arn"
+    facts = QueueFacts("uploads", "arn", wanted["VisibilityTimeout"], 0, 0, redrive["maxReceiveCount"])
+    assert check_queue(facts, EventSettings()) == []
+    assert check_queue(replace(facts, dead_letter_after=EventSettings().max_receives), EventSettings())
+
+
+def test_buckets_are_encrypted_closed_and_reached_by_tls_only() -> None:
+    found = resources()
+    closed = dict.fromkeys(("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"), True)
+    for bucket, policy in (("PhotographsBucket", "OnlyByTls"), ("MattesBucket", "MattesOnlyByTls")):
+        properties = found[bucket]["Properties"]
+        (rule,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+        assert properties["PublicAccessBlockConfiguration"] == closed
+        assert found[bucket]["DeletionPolicy"] == "Retain"
+        said = found[policy]["Properties"]
+        (statement,) = said["PolicyDocument"]["Statement"]
+        assert said["Bucket"] == f"!Ref {bucket}"
+        assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+    for queue in ("UploadsQueue", "UploadsDeadLetters"):
+        assert found[queue]["Properties"]["SqsManagedSseEnabled"] is True
