@@ -41,7 +41,8 @@ class Reply:
     """What a worker says of a call: one result per item, in order.
 
     seconds: wall time of the call in the worker. core_seconds: of these, how long it kept a core busy.
-    output_bytes: size of the payload object. worker: 'node:pid'. device: where the stage ran.
+    output_bytes: size of the payload object. worker: 'node:pid'. device: where the stage ran. store_errors: failed
+    tries at the object store since the last reply, by kind; None = none.
     """
 
     results: list[Passed | Failure]
@@ -50,6 +51,7 @@ class Reply:
     output_bytes: int
     worker: str = ""
     device: str = ""
+    store_errors: dict[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -168,9 +170,16 @@ class CellPlan:
 
 @dataclass(slots=True)
 class Counters:
-    """What a cell has seen; for the summary."""
+    """What a cell has seen; for the summary and the metrics.
+
+    calls, items: sent to workers, by stage. seconds: inside calls that came back, by stage. store_errors: failed tries
+    at the object store, by kind.
+    """
 
     deaths: int = 0
     retries: int = 0
     timeouts: int = 0
     calls: dict[str, int] = field(default_factory=dict)
+    items: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    store_errors: dict[str, int] = field(default_factory=dict)

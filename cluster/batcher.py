@@ -30,6 +30,11 @@ class Batcher(Generic[Item]):
     def __len__(self) -> int:
         return self._waiting
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Decoded bytes of all that waits. O(items that wait): for a look now and then."""
+        return sum(n_bytes for group in self._groups.values() for _, n_bytes, _ in group)
+
     def put(self, item: Item, key: Hashable, n_bytes: int, now: float) -> None:
         """Add an item of a shape, with its decoded bytes and the time (seconds of the injected clock)."""
         group = self._groups.get(key)

@@ -54,7 +54,11 @@ class Coordinator:
         self.gate = Gate(plan.gate_bytes, largest=plan.largest, store_capacity=plan.store_bytes)
         self.calibration = Calibration()
         self.pools = {stage.name: StagePool(stage, plan.window, plan.batch_age) for stage in plan.stages}
-        self.counters = Counters(calls=dict.fromkeys(self.pools, 0))
+        self.counters = Counters(
+            calls=dict.fromkeys(self.pools, 0),
+            items=dict.fromkeys(self.pools, 0),
+            seconds=dict.fromkeys(self.pools, 0.0),
+        )
         self.devices: dict[str, str] = {}
         self.ended = 0
         self.offered = 0
@@ -132,6 +136,9 @@ class Coordinator:
         pool.done += len(call.items)
         n = len(call.items)
         self.calibration.observe(call.stage, n, reply.seconds, reply.core_seconds)
+        self.counters.seconds[call.stage] += reply.seconds
+        for kind, times in (reply.store_errors or {}).items():
+            self.counters.store_errors[kind] = self.counters.store_errors.get(kind, 0) + times
         if reply.device:
             self.devices[call.stage] = reply.device
         payload = Payload(handle, reply.output_bytes)
@@ -258,6 +265,10 @@ class Coordinator:
         """Outcomes a second, lately."""
         return self._stock.rate
 
+    def batch_size(self, stage: str) -> int:
+        """Items that a full batch of a stage holds now."""
+        return self._batch_size(self.pools[stage])
+
     def finished_parts(self) -> list[tuple[Shard, Mapping[str, Outcome]]]:
         """Of every open shard, what has ended: after a drain, to be committed as smaller shards."""
         return [(home.shard, dict(home.outcomes)) for home in self._open.values() if home.outcomes]
@@ -350,6 +361,7 @@ class Coordinator:
                         self._stock.held -= 1
             self._calls[call.id] = call
             self.counters.calls[name] += 1
+            self.counters.items[name] += len(items)
             pool.sent(worker, call)
             self._actions.append(call)
 

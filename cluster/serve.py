@@ -15,6 +15,7 @@ from mattemill.cluster.committer import Committer
 from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.job import DEFAULT_STAGES, Clocked, OnProgress, Prepared, prepare_for, run_on_ray, summary_of
 from mattemill.cluster.main_loop import MOST_PENDING
+from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobSummary, Progress
 from mattemill.cluster.serve_feed import EventFeed, TellingLedger
 from mattemill.pipeline.config import JobConfig
@@ -151,6 +152,7 @@ def serve(
             config.shard_size,
         )
         committer = Committer(TellingLedger(ledger, intake.committed))
+        on_progress = watched(on_progress, config, ledger, committer, cells)
         feed = EventFeed(intake, lambda: _wants(cells, committer), lambda: _wake(cells), stop)
         feed.start()
         try:

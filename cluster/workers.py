@@ -20,6 +20,7 @@ from mattemill.pipeline.allocator import keep_freed_memory
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.outcome import Failure
 from mattemill.pipeline.stages.stage import Done, Failed, Stage
+from mattemill.pipeline.storage.retry import FAULTS
 
 
 def module_folder(module: str) -> str | None:
@@ -111,6 +112,7 @@ class StageWorker:
             output_bytes=0 if last else n_bytes,
             worker=self._who,
             device=stage.device,
+            store_errors=FAULTS.take() or None,
         )
         return pack(reply), None if last else pack(outputs)
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
@@ -71,6 +72,7 @@ class RunLease:
         self._number = number
         self._holder = holder
         self._beats = 0
+        self._beaten = time.monotonic()
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -83,11 +85,17 @@ class RunLease:
     def holder(self) -> Holder:
         return self._holder
 
+    @property
+    def age(self) -> float:
+        """Seconds since the last heartbeat that was written."""
+        return time.monotonic() - self._beaten
+
     def beat(self) -> None:
         """Overwrite the lease object: the holder lives. Raises StoreError."""
         with self._lock:
             self._beats += 1
             self._write(released=False)
+            self._beaten = time.monotonic()
 
     def check(self) -> None:
         """Raises JobRunningError naming the new holder when this lease was taken over."""

@@ -148,6 +148,16 @@ class Ledger:
         return self._fingerprint
 
     @property
+    def lease_number(self) -> int | None:
+        """Of the run lease, None when it is read only."""
+        return self._lease.number if self._lease is not None else None
+
+    @property
+    def lease_age(self) -> float | None:
+        """Seconds since the run lease's last heartbeat, None when there is no lease."""
+        return self._lease.age if self._lease is not None else None
+
+    @property
     def loose_files(self) -> int:
         """Shards' files that are not packed yet."""
         return len(self._inventory.shards)

@@ -32,7 +32,7 @@ class BodyCheck:
         length: what Content-Length said; None when it was not sent. seen: digests of earlier tries at this object.
         """
         if length is not None and len(data) != length:
-            raise TransientError(f"the body ended after {len(data)} of {length} bytes")
+            raise TransientError(f"the body ended after {len(data)} of {length} bytes", "damaged")
         if not self._md5 or not _MD5.fullmatch(etag):
             return
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -44,4 +44,4 @@ class BodyCheck:
             self._md5 = False
             return
         seen.add(digest)
-        raise TransientError(f"the body's MD5 is {digest}, its ETag {etag}: it was damaged on its way")
+        raise TransientError(f"the body's MD5 is {digest}, its ETag {etag}: it was damaged on its way", "damaged")

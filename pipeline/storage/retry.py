@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +18,38 @@ T = TypeVar("T")
 
 
 class TransientError(Exception):
-    """One try failed in a way that the next need not: 5xx, SlowDown, a timeout, a cut body."""
+    """One try failed in a way that the next need not: 5xx, SlowDown, a timeout, a cut body.
+
+    kind: 'throttled', 'server' (5xx), 'network' (timeouts, connections), 'damaged' (a body cut or changed).
+    """
+
+    def __init__(self, message: str, kind: str = "network") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class FaultCounts:
+    """Failed tries by kind since the last `take`. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: dict[str, int] = {}
+
+    def note(self, kind: str) -> None:
+        with self._lock:
+            self._counts[kind] = self._counts.get(kind, 0) + 1
+
+    def take(self) -> dict[str, int]:
+        """The counts, which begin anew."""
+        if not self._counts:  # nearly always, and asked for at each call of a worker
+            return {}
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        return counts
+
+
+FAULTS = FaultCounts()
+"""Of this process. What an S3 client tries again by itself, below us, is not seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +99,7 @@ def retried(
             return call()
         except TransientError as error:
             failed += 1
+            FAULTS.note(error.kind)
             pause = policy.delay(failed, draw())
             spent = clock() - start
             if failed >= policy.tries or spent + pause > policy.give_up_after:

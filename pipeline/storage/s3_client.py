@@ -49,6 +49,7 @@ _CREDENTIAL_CODES = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
+_SLOW_CODES = {"ServiceUnavailable", "SlowDown", "Throttling", "ThrottlingException", "TooManyRequests"}
 _TRANSIENT_CODES = {
     "BadDigest",  # the body was damaged on its way there
     "ConditionalRequestConflict",
@@ -173,7 +174,8 @@ def meaning_of_answer(status: int, code: str, text: str, what: str, endpoint: st
     """The error of ours that an S3 error answer amounts to. code: S3's, or '' where the answer had no body."""
     said = " ".join(part for part in (str(status), code if code != str(status) else "", text) if part)
     if code in _TRANSIENT_CODES or status >= 500 or status in (408, 429):
-        return TransientError(f"{endpoint} answered {said}")
+        slow = code in _SLOW_CODES or status in (429, 503)
+        return TransientError(f"{endpoint} answered {said}", "throttled" if slow else "server")
     if code == "NoSuchBucket":
         return MissingObjectError(f"{what}: there is no such bucket at {endpoint}; make it or check the name")
     if code in _CREDENTIAL_CODES:
