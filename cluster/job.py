@@ -91,7 +91,7 @@ def prepare_for(source: Source, sink: Location, config: JobConfig, stages: str =
     hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
     if stages == DEFAULT_STAGES:
         for name in set(saliency_networks(config).values()):
-            saliency_file(config, name)  # here and not in a worker: before Ray is started and anything is written
+            model_path(name)  # here and not in a worker: before Ray is started and anything is written
     place = place_of(config)
     config = settled(config, place)
     gpus = () if place.device == "cpu" else find_gpus().gpus
@@ -239,17 +239,11 @@ def _check_background(config: JobConfig) -> None:
 
 def _model_needs(config: JobConfig) -> tuple[ModelNeed, ...]:
     """The networks that the settings name, and whether their files are here."""
-    needs = [_model_need(config, role, name) for role, name in saliency_networks(config).items()]
+    needs = [ModelNeed(role, name, is_fetched(card_of(name))) for role, name in saliency_networks(config).items()]
     if config.detector_model is not None:
         there = Path(config.detector_model).expanduser().is_file()
         needs.append(ModelNeed("detect_coco", config.detector_model, there))
     return tuple(needs)
-
-
-def _model_need(config: JobConfig, role: str, name: str) -> ModelNeed:
-    if config.model_file is not None and name == config.model:
-        return ModelNeed(role, config.model_file, Path(config.model_file).expanduser().is_file())
-    return ModelNeed(role, name, is_fetched(card_of(name)))
 
 
 def _wake(cells: Sequence[Cell | Crew]) -> None:

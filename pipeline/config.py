@@ -80,7 +80,6 @@ class JobConfig:
     detector_model: str | None = None  # path of the ONNX file of a COCO detector; saliency needs none
     model: str = "u2netp"  # 4.6 MB, Apache-2.0: the one network that may be fetched without a second thought
     crop_margin: float = 0.10  # of the box's longer side, on each side; less cuts hair off
-    model_file: str | None = None  # path of an ONNX file that does what `model` does; None = the file of its card
     main_share: float = 0.4  # 0..1 of the main part: less, further off = another thing; .4 to 1 within .004 IoU
     second_network: str = "none"  # u2net, where the first leaves doubt, adds .03 IoU; 165 MB that few want unasked
     second_doubt: float = 0.15  # of the first network's looks, from which the second is asked: 4 photographs in 10
