@@ -16,7 +16,6 @@ from mattemill.cluster.committer import Committer
 from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.feed import Feed, ShardFeed
 from mattemill.cluster.layout import Layout, lay_out
-from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.gpus import find_gpus
@@ -24,9 +23,9 @@ from mattemill.pipeline.engines.place import Place, place_of, settled
 from mattemill.pipeline.errors import ModelError, StoreError
 from mattemill.pipeline.ledger.ledger import Ledger
 from mattemill.pipeline.ledger.resume import RetrySelection
-from mattemill.pipeline.models.cache import is_fetched, model_path
+from mattemill.pipeline.models.cache import is_fetched
 from mattemill.pipeline.models.cards import card_of
-from mattemill.pipeline.models.load import saliency_networks
+from mattemill.pipeline.models.load import saliency_file, saliency_networks
 from mattemill.pipeline.output_key import output_key
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.sources.open import open_source
@@ -91,7 +90,7 @@ def prepare_for(source: Source, sink: Location, config: JobConfig, stages: str =
     hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
     if stages == DEFAULT_STAGES:
         for name in set(saliency_networks(config).values()):
-            model_path(name)  # here and not in a worker: before Ray is started and anything is written
+            saliency_file(config, name)  # here and not in a worker: before Ray is started and anything is written
     place = place_of(config)
     config = settled(config, place)
     gpus = () if place.device == "cpu" else find_gpus().gpus
@@ -137,7 +136,6 @@ def run_job(
             wake=lambda: _wake([*cells, *crews]),
         )
         committer = Committer(ledger)
-        on_progress = watched(on_progress, config, ledger, committer, cells)
         feed.start()
         try:
             if (
@@ -239,11 +237,17 @@ def _check_background(config: JobConfig) -> None:
 
 def _model_needs(config: JobConfig) -> tuple[ModelNeed, ...]:
     """The networks that the settings name, and whether their files are here."""
-    needs = [ModelNeed(role, name, is_fetched(card_of(name))) for role, name in saliency_networks(config).items()]
+    needs = [_model_need(config, role, name) for role, name in saliency_networks(config).items()]
     if config.detector_model is not None:
         there = Path(config.detector_model).expanduser().is_file()
         needs.append(ModelNeed("detect_coco", config.detector_model, there))
     return tuple(needs)
+
+
+def _model_need(config: JobConfig, role: str, name: str) -> ModelNeed:
+    if config.model_file is not None and name == config.model:
+        return ModelNeed(role, config.model_file, Path(config.model_file).expanduser().is_file())
+    return ModelNeed(role, name, is_fetched(card_of(name)))
 
 
 def _wake(cells: Sequence[Cell | Crew]) -> None:

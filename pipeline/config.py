@@ -80,6 +80,7 @@ class JobConfig:
     detector_model: str | None = None  # path of the ONNX file of a COCO detector; saliency needs none
     model: str = "u2netp"  # 4.6 MB, Apache-2.0: the one network that may be fetched without a second thought
     crop_margin: float = 0.10  # of the box's longer side, on each side; less cuts hair off
+    model_file: str | None = None  # path of an ONNX file that does what `model` does; None = the file of its card
     main_share: float = 0.4  # 0..1 of the main part: less, further off = another thing; .4 to 1 within .004 IoU
     second_network: str = "none"  # u2net, where the first leaves doubt, adds .03 IoU; 165 MB that few want unasked
     second_doubt: float = 0.15  # of the first network's looks, from which the second is asked: 4 photographs in 10
@@ -126,10 +127,6 @@ class JobConfig:
     s3_client: str = "boto3"  # obstore: 7 times the GETs a second, other credential sources
     ray_address: str | None = None  # None = a local Ray of this job's own
 
-    # Seen from outside.
-    metrics: bool = True  # to Ray's metrics, for Prometheus: 0.6 ms every 2 s, whatever the job does
-    price_per_hour: float = 0.0  # of all machines of the job, any currency: what `cost` counts; 0 = not told
-
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
@@ -156,7 +153,6 @@ class JobConfig:
             ("stall_timeout", 1.0, 86_400.0),
             ("drain_timeout", 0.0, 86_400.0),
             ("lease_seconds", 1.0, 3600.0),
-            ("price_per_hour", 0.0, 1e9),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

@@ -24,6 +24,7 @@ FLAG_FIELDS = (
     "background",
     "detector",
     "detector_model",
+    "model_file",
     "model",
     "refine",
     "despeckle",
@@ -96,6 +97,9 @@ def add_cutting(parser: argparse.ArgumentParser) -> None:
     how = parser.add_argument_group("how it is cut")
     how.add_argument("--model", metavar="NAME", help="network by its card, see `mattemill models list` (u2netp)")
     detectors = ("saliency", "yolox", "nanodet", "rtdetr")
+    how.add_argument(
+        "--model-file", metavar="FILE", help="ONNX file in its place: from `quantize`, `prune` or your own"
+    )
     how.add_argument("--detector", choices=detectors, help="what finds the boxes (saliency)")
     how.add_argument("--detector-model", metavar="FILE", help="ONNX file of a COCO detector")
     refiners = ("network", "vitmatte", "guided", "none")

@@ -61,6 +61,7 @@ def why_not(config: JobConfig) -> str:
     lacks = {
         f"refine = {config.refine}": config.refine != "guided",
         f"detector = {config.detector}": config.detector != "saliency",
+        "model_file": config.model_file is not None,
         f"format = {config.format}": config.format != "png",
         "despeckle": config.despeckle,
         "fill_holes": config.fill_holes,

@@ -38,15 +38,27 @@ _DETECTORS: dict[str, Callable[[ModelCard, Engine], CocoDetector]] = {
 }
 
 
-def load_saliency(name: str, place: Place = CPU, threads: int = 1) -> SaliencyNetwork:
-    """A saliency network by the name of its card.
+def load_localiser(config: JobConfig, place: Place = CPU) -> SaliencyNetwork:
+    """The network that finds the subject. Raises as `load_saliency`."""
+    return load_saliency(LOCALISER, place, file=_own_file(config, LOCALISER))
+
+
+def load_segmenter(config: JobConfig, place: Place = CPU, localiser: SaliencyNetwork | None = None) -> SaliencyNetwork:
+    """The network that cuts: the localiser, where it is the same. Raises as `load_saliency`."""
+    if localiser is not None and config.model == LOCALISER:
+        return localiser
+    return load_saliency(config.model, place, file=_own_file(config, config.model))
+
+
+def load_saliency(name: str, place: Place = CPU, threads: int = 1, *, file: Path | None = None) -> SaliencyNetwork:
+    """A saliency network by the name of its card. file: that does what the card says; None = the card's own.
 
     Raises ConfigError when the model does something else, ModelError, EngineError, DeviceError.
     """
     card = card_of(name)
     if card.task != "saliency":
         raise ConfigError(f"model = {name!r} is a {card.task} network and makes no mask; take u2netp, u2net or isnet")
-    return SaliencyNetwork(card, open_engine(card, model_path(name), place, threads))
+    return SaliencyNetwork(card, open_engine(card, file or model_path(name), place, threads))
 
 
 def load_second(config: JobConfig, loaded: SaliencyNetwork, place: Place = CPU) -> SaliencyNetwork | None:
@@ -94,6 +106,11 @@ def ensure_engines(config: JobConfig, place: Place, on_progress: Callable[[Build
         ensure_at(card, path, place, on_progress=on_progress)
 
 
+def saliency_file(config: JobConfig, name: str) -> Path:
+    """Of a saliency network of the job: `model_file` is that of its `model`. Raises ModelError when it is not there."""
+    return _own_file(config, name) or model_path(name)
+
+
 def saliency_networks(config: JobConfig) -> dict[str, str]:
     """Names of cards by role, for every network that finds or segments in the job."""
     names = {"detect": LOCALISER, "segment": config.model}
@@ -103,9 +120,9 @@ def saliency_networks(config: JobConfig) -> dict[str, str]:
 def model_hashes(config: JobConfig) -> dict[str, str]:
     """sha256 by role, for every network that takes part in the job; for its fingerprint.
 
-    The networks of cards need not be fetched for this; a detector's own file is read.
+    The networks of cards need not be fetched for this; the user's own files are read.
     """
-    hashes = {role: card_of(name).sha256 for role, name in saliency_networks(config).items()}
+    hashes = {role: _sha256(config, name) for role, name in saliency_networks(config).items()}
     if config.refines_by_network:
         hashes["matte"] = card_of(_MATTING_CARDS[config.refine]).sha256
     if config.detector != "saliency":
@@ -115,13 +132,28 @@ def model_hashes(config: JobConfig) -> dict[str, str]:
 
 def _networks(config: JobConfig) -> list[tuple[ModelCard, Path]]:
     """The card and the file of every network that the job runs, each once."""
-    names = list(dict.fromkeys(saliency_networks(config).values()))
+    names = dict.fromkeys(saliency_networks(config).values())
+    found = [(card_of(name), saliency_file(config, name)) for name in names]
     if config.refines_by_network:
-        names.append(_MATTING_CARDS[config.refine])
-    found = [(card_of(name), model_path(name)) for name in names]
+        name = _MATTING_CARDS[config.refine]
+        found.append((card_of(name), model_path(name)))
     if config.detector != "saliency":
         found.append((card_of(_DETECTOR_CARDS[config.detector]), _detector_file(config)))
     return found
+
+
+def _own_file(config: JobConfig, name: str) -> Path | None:
+    if config.model_file is None or name != config.model:
+        return None
+    path = Path(config.model_file).expanduser()
+    if not path.is_file():
+        raise ModelError(f"model_file {path}: no such file; leave it out for {name} as its card has it")
+    return path
+
+
+def _sha256(config: JobConfig, name: str) -> str:
+    file = _own_file(config, name)
+    return card_of(name).sha256 if file is None else file_sha256(file)
 
 
 def _matting_engine(refine: str, place: Place, threads: int) -> Engine:

@@ -11,7 +11,7 @@ from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.place import place_of
 from mattemill.pipeline.hints import Hint
 from mattemill.pipeline.images.decode import decode
-from mattemill.pipeline.models.load import LOCALISER, load_saliency
+from mattemill.pipeline.models.load import load_localiser, load_segmenter
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo
 from mattemill.pipeline.stages.asks import Asking
@@ -42,8 +42,8 @@ class CutStage:
         cv2.setNumThreads(1)
         place = place_of(config)
         self.device = str(place)
-        localiser = load_saliency(LOCALISER, place)
-        network = localiser if config.model == LOCALISER else load_saliency(config.model, place)
+        localiser = load_localiser(config, place)
+        network = load_segmenter(config, place, localiser)
         self._room = Room.for_networks(localiser, network)
         self._find = make_finder(config, localiser, place)
         self._segment = make_segmenter(config, network, place)

@@ -16,7 +16,7 @@ from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.place import CPU, Place, place_of
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.models.coco_boxes import CocoDetector
-from mattemill.pipeline.models.load import LOCALISER, load_detector, load_saliency
+from mattemill.pipeline.models.load import load_detector, load_localiser
 from mattemill.pipeline.models.saliency import SaliencyMap, SaliencyNetwork
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo, Rgb
@@ -103,7 +103,7 @@ class DetectStage:
         cv2.setNumThreads(1)
         place = place_of(config)
         self.device = str(place)
-        network = load_saliency(LOCALISER, place)
+        network = load_localiser(config, place)
         self._room = Room.for_networks(network)
         self._find = make_finder(config, network, place)
 

@@ -15,7 +15,7 @@ from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.place import CPU, Place, place_of
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.looks import Consensus, Look, consensus, merged, seen
-from mattemill.pipeline.models.load import LOCALISER, load_saliency, load_second
+from mattemill.pipeline.models.load import LOCALISER, load_second, load_segmenter
 from mattemill.pipeline.models.saliency import SaliencyNetwork
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Photo, Rgb
@@ -150,7 +150,7 @@ class SegmentStage:
         cv2.setNumThreads(1)
         place = place_of(config)
         self.device = str(place)
-        network = load_saliency(config.model, place)
+        network = load_segmenter(config, place)
         self._room = Room.for_networks(network)
         self._segment = make_segmenter(config, network, place)
 

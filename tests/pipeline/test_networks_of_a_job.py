@@ -92,6 +92,32 @@ def test_rtdetr_finds_the_boxes_when_it_is_the_detector(
     assert used == [0, 1]
 
 
+def test_a_file_of_ones_own_stands_in_for_the_models(
+    put_model: PutModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_birefnet(tmp_path / "mine.onnx")
+    config = JobConfig(model="birefnet_lite", model_file=str(path))
+    hashes = model_hashes(config)
+    assert hashes["segment"] == file_sha256(path)
+    assert hashes["detect"] == cards.card_of("u2netp").sha256
+    data, image = _red_disc()
+    assert (Cutter(config).cut(data).pixels[image[..., 0] < 128] < 128).mean() > 0.99
+
+
+def test_a_file_of_ones_own_finds_as_well_as_cuts_where_the_model_does_both(
+    u2netp: Path, tmp_path: Path, sample_photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Path(shutil.copy(u2netp, tmp_path / "mine.onnx"))
+    photo = (sample_photos / "cat.png").read_bytes()
+    expected = Cutter().cut(photo).pixels
+    monkeypatch.setenv("MATTEMILL_MODELS", str(tmp_path / "empty"))
+    config = JobConfig(model_file=str(mine))
+    assert np.array_equal(Cutter(config).cut(photo).pixels, expected)
+    assert model_hashes(config)["detect"] == model_hashes(config)["segment"] == file_sha256(mine)
+    with pytest.raises(ModelError, match=r"model_file /nowhere/x\.onnx: no such file"):
+        Cutter(JobConfig(model_file="/nowhere/x.onnx"))
+
+
 def test_the_engines_of_a_job_are_those_of_the_networks_that_it_names(
     put_model: PutModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ OTHER = {
     "background": "#102030",
     "detector": "yolox",
     "detector_model": "x.onnx",
+    "model_file": "y.onnx",
     "model": "isnet",
     "refine": "none",
     "device": "cpu",
