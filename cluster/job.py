@@ -16,6 +16,7 @@ from mattemill.cluster.committer import Committer
 from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.feed import Feed, ShardFeed
 from mattemill.cluster.layout import Layout, lay_out
+from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.gpus import find_gpus
@@ -136,6 +137,7 @@ def run_job(
             wake=lambda: _wake([*cells, *crews]),
         )
         committer = Committer(ledger)
+        on_progress = watched(on_progress, config, ledger, committer, cells)
         feed.start()
         try:
             if (

@@ -127,6 +127,10 @@ class JobConfig:
     s3_client: str = "boto3"  # obstore: 7 times the GETs a second, other credential sources
     ray_address: str | None = None  # None = a local Ray of this job's own
 
+    # Seen from outside.
+    metrics: bool = True  # to Ray's metrics, for Prometheus: 0.6 ms every 2 s, whatever the job does
+    price_per_hour: float = 0.0  # of all machines of the job, any currency: what `cost` counts; 0 = not told
+
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
@@ -153,6 +157,7 @@ class JobConfig:
             ("stall_timeout", 1.0, 86_400.0),
             ("drain_timeout", 0.0, 86_400.0),
             ("lease_seconds", 1.0, 3600.0),
+            ("price_per_hour", 0.0, 1e9),
         ):
             value = getattr(self, name)
             if not low <= value <= high:
