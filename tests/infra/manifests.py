@@ -17,7 +17,7 @@ yaml = pytest.importorskip("yaml", reason="needs PyYAML, of the extra `infra`, w
 
 INFRA = Path(__file__).parents[2] / "infra"
 SCHEMAS = INFRA.parents[1] / "shared" / "schemas"
-OVERLAYS = ("cpu", "gpu", "ray", "karpenter")
+OVERLAYS = ("cpu", "gpu", "ray", "ray-gpu", "karpenter")
 
 Document = dict[str, Any]
 

@@ -30,12 +30,15 @@ from mattemill.cluster.cli import options
 from mattemill.cluster.cli.main import build_parser, main
 from mattemill.cluster.machine import object_store_bytes
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines.gpus import find_gpus
+from mattemill.pipeline.engines.place import place_of
+from mattemill.pipeline.errors import DeviceError
 from mattemill.pipeline.ledger.holder import Holder
 from mattemill.pipeline.ledger.layout import layout_below
 from mattemill.pipeline.ledger.lease import EXPIRES_AFTER, acquire_lease
 from mattemill.pipeline.storage.location import Location, open_store
 
-WITH_PODS = ("cpu", "gpu", "ray")
+WITH_PODS = ("cpu", "gpu", "ray", "ray-gpu")
 
 
 def quantity(text: str) -> float:
@@ -69,7 +72,7 @@ def test_every_pod_template_is_one_strictly_of_plain_jobs_and_deployments_too() 
             for pod in pods(document):
                 assert problems(pod, schema) == [], f"{overlay} {document['kind']} {document['metadata']['name']}"
                 checked += 1
-    assert checked == 9
+    assert checked == 14
 
 
 def test_every_document_of_kubernetes_itself_is_one_strictly() -> None:
@@ -178,7 +181,7 @@ def test_budgets_select_pods_that_exist(overlay: str) -> None:
 def test_gpu_pods_tolerate_and_select_the_nodes_that_karpenter_makes() -> None:
     pools = {pool["spec"]["template"]["metadata"]["labels"]["mattemill/pool"]: pool for pool in built("karpenter")[1:]}
     checked = 0
-    for overlay in ("gpu", "ray"):
+    for overlay in ("gpu", "ray", "ray-gpu"):
         for document in built(overlay):
             for pod in pods(document):
                 name = pod["spec"].get("nodeSelector", {}).get("mattemill/pool")
@@ -190,10 +193,19 @@ def test_gpu_pods_tolerate_and_select_the_nodes_that_karpenter_makes() -> None:
                 limits = pod["spec"]["containers"][0]["resources"]["limits"]
                 assert ("nvidia.com/gpu" in limits) == name.startswith("gpu")
                 checked += 1
-    assert checked == 6
+    assert checked == 10
 
 
 # --- against our own code
+
+
+def as_document(document: Any) -> Document:
+    """A list of changes as the document that has what they put."""
+    if isinstance(document, dict):
+        return document
+    put = {change["path"].rpartition("/")[2]: change["value"] for change in document}
+    pod = {"spec": {"containers": [{"args": put.get("args", [])}]}}
+    return {"spec": {"jobTemplate": {"entrypoint": put.get("entrypoint")}, "template": pod}}
 
 
 def commands() -> list[tuple[str, list[str]]]:
@@ -202,6 +214,7 @@ def commands() -> list[tuple[str, list[str]]]:
     for path in files():
         for document in load_all(path.read_text(encoding="utf-8")):
             where = path.relative_to(INFRA).as_posix()
+            document = as_document(document)
             for container in containers(document):
                 args = container.get("args", [])
                 if args and args[0] in ("run", "serve"):  # of the image's entry point
@@ -224,13 +237,15 @@ def test_every_command_in_the_documents_parses_and_makes_a_valid_config() -> Non
         "k8s/cpu/uploads.yaml",
         "k8s/gpu/nightly-patch.yaml",
         "k8s/gpu/uploads-patch.yaml",
+        "k8s/ray-gpu/nightly-patch.yaml",
+        "k8s/ray-gpu/uploads-patch.yaml",
         "k8s/ray/nightly.yaml",
         "k8s/ray/uploads.yaml",
     ]
     for where, arguments in found:
         args = build_parser().parse_args(arguments)
         config = options.config_of(args)
-        assert config.device == ("auto" if where.startswith("k8s/cpu") else "cuda"), where
+        assert config.device == ("cuda" if "gpu/" in where else "auto"), where
         assert config.ray_address == ("auto" if where.startswith("k8s/ray") else None), where
 
 
@@ -311,6 +326,14 @@ def test_wrong_use_ends_with_the_code_at_which_the_cron_job_gives_up(capsys: pyt
 def test_nights_never_overlap_within_the_cron_job() -> None:
     (night,) = [document for _, document in written() if document["kind"] == "CronJob"]
     assert night["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_a_head_without_a_gpu_refuses_one_as_the_overlay_says() -> None:
+    """Fails when drivers learn to see other nodes' GPUs: then ray-gpu's first lines and docs/deploy.md must change."""
+    if find_gpus().gpus:
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(DeviceError):
+        place_of(JobConfig(device="cuda", ray_address="auto"))
 
 
 def test_the_ray_clusters_are_what_many_nodes_need() -> None:
