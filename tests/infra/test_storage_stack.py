@@ -136,7 +136,8 @@ def test_previews_of_both_sinks_of_the_manifests_are_deleted_after_their_days() 
 def test_the_template_is_clean_for_cfn_lint(tmp_path: Path) -> None:
     lint = program("cfn-lint")
     wrong = tmp_path / "wrong.yaml"
-    wrong.write_text(TEMPLATE.read_text(encoding="utf-8").replace("VisibilityTimeout: 120", "VisibilityTimeOut: 120"))
+    queue = {"Type": "AWS::SQS::Queue", "Properties": {"VisibilityTimeOut": 120}}
+    wrong.write_text(yaml.safe_dump({"AWSTemplateFormatVersion": "2010-09-09", "Resources": {"Queue": queue}}))
     done = subprocess.run([lint, "--format", "parseable", str(TEMPLATE), str(wrong)], capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert [line for line in lines if not line.startswith(str(wrong))] == []
