@@ -128,15 +128,17 @@ def _laplacian(windows: _Windows, free: Mask) -> Plane:
     pixels = np.flatnonzero(free)
     # delta_ij - (1 + d_i S d_j) / 9, of a window's pixels i and j: symmetric
     pairs = np.zeros((9, 9, len(middle) + 1), np.float32)
-    for i in range(9):
+    for i in range(8):
         along = _times(inverse, windows.apart[i])
-        for j in range(i, 9):
+        for j in range(i + 1, 9):
             affinity = np.einsum("cn,cn->n", along, windows.apart[j], out=pairs[i, j, :-1])
             affinity += 1
             affinity *= np.float32(-1 / 9)
-            if j > i:
-                pairs[j, i, :-1] = affinity
-        pairs[i, i, :-1] += 1
+            pairs[j, i, :-1] = affinity
+    # The same alpha everywhere costs nothing: a row sums to nothing. Computed by itself, the diagonal would be off by
+    # the rounding of S, which is ill-conditioned where colours are flat, and by far more than `_TRUST`.
+    for i in range(9):
+        pairs[i, i] = -pairs[i].sum(axis=0)
     rows = np.zeros((5, 5, len(pixels)), np.float32)
     for i, (dy, dx) in enumerate(_WINDOW):
         # The window in which a pixel is the i-th.

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from mattemill.kernels import closed_form
 from mattemill.kernels.closed_form import closed_form_lines, closed_form_matte
 from mattemill.kernels.trimap import BACKGROUND, FOREGROUND, UNKNOWN
 
@@ -94,6 +95,19 @@ def test_where_the_photograph_decides_nothing_more_iterations_do_not_wander_off(
     trimap[:, :16], trimap[:, -16:] = FOREGROUND, BACKGROUND
     few, many = (closed_form_matte(image, trimap, 2, iterations=count) for count in (40, 400))
     assert np.abs(few - many).max() < 0.1
+
+
+def test_the_same_alpha_everywhere_costs_nothing_wherever_the_colours_are_flat() -> None:
+    """A row of the Laplacian sums to nothing; rounding left up to .07 there on photographs."""
+    rows, columns = np.mgrid[:120, :160].astype(np.float32)
+    ramp = np.stack([0.5 + rows / 4000, 0.4 + columns / 5000, 0.6 - rows / 6000], 2)
+    colours = (ramp + np.random.default_rng(0).normal(0, 2e-4, ramp.shape)).astype(np.float32)
+    free = np.zeros((120, 160), bool)
+    free[20:100, 30:130] = True
+    laplacian = closed_form._laplacian(closed_form._windows(colours, free), free)
+    assert laplacian.shape == (25, 80 * 100)
+    assert np.abs(laplacian.sum(0)).max() < 1e-5
+    assert (laplacian[12] > 0).all()
 
 
 @pytest.mark.parametrize("shape", [(1, 40), (8, 400), (60, 9000)])
