@@ -48,6 +48,7 @@ class CellsLoop:
         on_progress: Callable[[Progress], None] | None,
         stop: threading.Event,
         started: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.desk = DriverDesk(config.lease_seconds)
         self.drained = False
@@ -65,7 +66,8 @@ class CellsLoop:
         self._on_progress = on_progress
         self._stop = stop
         self._started = started
-        self._guard = StallGuard(config.stall_timeout)
+        self._clock = clock
+        self._guard = StallGuard(config.stall_timeout, clock)
         self._due = {"nodes": 0.0, "progress": 0.0, "guard": 0.0}
         self._again: dict[str, float] = {}
         self._starting: set[str] = set()
@@ -92,7 +94,7 @@ class CellsLoop:
     def _work(self) -> None:
         deadline: float | None = None
         while True:
-            now = time.monotonic()
+            now = self._clock()
             if deadline is None and self._stop.is_set():
                 # A cell takes up to drain_timeout from when it hears of it; its parts then have to come back.
                 deadline = now + self._config.drain_timeout + 5.0
@@ -106,12 +108,12 @@ class CellsLoop:
                 self._send(cell)
             for heard in self._crew.hear(0.25):
                 self._handle(heard)
-            for cell in self.desk.expire(time.monotonic()):
+            for cell in self.desk.expire(self._clock()):
                 _log.warning("cell silent cell=%s seconds=%.0f", cell, self._config.lease_seconds)
             self._committer.check()
             if deadline is not None:
                 waiting = [s for s in self.desk.seats.values() if not s.drained and not s.silent]
-                if not waiting or time.monotonic() >= deadline:
+                if not waiting or self._clock() >= deadline:
                     return
             elif self._feed.exhausted and self.desk.table.open == 0:
                 return
@@ -136,7 +138,7 @@ class CellsLoop:
         node = self._crew.nodes.get(heard.cell)
         if node is None:
             return  # dismissed before
-        now = time.monotonic()
+        now = self._clock()
         if heard.host is not None:
             self._starting.discard(heard.cell)
             _log.info("cell joined cell=%s host=%s cpus=%d gpus=%d", heard.cell, heard.host, node.cpus, node.gpus)
@@ -191,7 +193,7 @@ class CellsLoop:
 
     def _send(self, cell: str) -> None:
         if cell in self.desk.seats:
-            self._crew.send(cell, self.desk.orders(cell, time.monotonic(), self._take))
+            self._crew.send(cell, self.desk.orders(cell, self._clock(), self._take))
 
     def _take(self) -> Shard | None:
         if self._committer.pending >= MOST_PENDING:
@@ -227,7 +229,7 @@ class CellsLoop:
         return tuple(sums.values())
 
     def _look(self) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if now >= self._due["progress"]:
             self._due["progress"] = now + _PROGRESS_SECONDS
             self._tell()
@@ -254,7 +256,7 @@ class CellsLoop:
                 failed=sum(s.failed for s in self.states),
                 total=total,
                 images_per_second=rate,
-                seconds=time.monotonic() - self._started,
+                seconds=self._clock() - self._started,
                 seconds_left=max(0, total - done) / rate if total is not None and rate > 0 else None,
                 stages=self.stages(),
                 already_done=self._already_done(),
