@@ -26,6 +26,7 @@ S3_NOTIFICATION = "s3"
 EVENTBRIDGE = "eventbridge"
 
 _DEEPEST = 3  # wrappings: EventBridge -> SNS -> SQS is two
+_SIZES = 2**63  # from here on no size is kept: outcome rows have 64 bits, and no object is so large
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Created:
 @dataclass(slots=True)
 class Notices:
     """What one message says. ignored: records of no interest by kind. bad: what could not be understood, a sentence
-    each; empty for a message in order."""
+    each; empty for a message in order. All of it can be written as UTF-8, whatever the message holds."""
 
     created: list[Created] = field(default_factory=list)
     ignored: dict[str, int] = field(default_factory=dict)
@@ -69,7 +70,12 @@ class Notices:
 
     def ignore(self, kind: str) -> None:
         """One more of a kind that is of no interest."""
+        kind = _writable(kind)
         self.ignored[kind] = self.ignored.get(kind, 0) + 1
+
+    def complain(self, text: str) -> None:
+        """Something that could not be understood."""
+        self.bad.append(_writable(text))
 
 
 def read_notices(body: str) -> Notices:
@@ -78,13 +84,13 @@ def read_notices(body: str) -> Notices:
     try:
         _read(json.loads(body), notices, 0)
     except (ValueError, RecursionError) as error:
-        notices.bad.append(f"is no JSON ({error})")
+        notices.complain(f"is no JSON ({error})")
     return notices
 
 
 def _read(value: Any, notices: Notices, depth: int) -> None:
     if not isinstance(value, dict):
-        notices.bad.append(f"is JSON, but a {type(value).__name__} and no event")
+        notices.complain(f"is JSON, but a {type(value).__name__} and no event")
     elif isinstance(value.get("Records"), list):
         for record in value["Records"]:
             _read_record(record, notices)
@@ -96,18 +102,18 @@ def _read(value: Any, notices: Notices, depth: int) -> None:
         try:
             inner = json.loads(value["Message"])
         except ValueError as error:
-            notices.bad.append(f"is of SNS, and its Message is no JSON ({error})")
+            notices.complain(f"is of SNS, and its Message is no JSON ({error})")
             return
         _read(inner, notices, depth + 1)
     else:
         names = ", ".join(sorted(map(str, value))[:5]) or "nothing"
-        notices.bad.append(f"is no event of S3: it has {names}, and neither Records nor detail-type")
+        notices.complain(f"is no event of S3: it has {names}, and neither Records nor detail-type")
 
 
 def _read_record(record: Any, notices: Notices) -> None:
     name = record.get("eventName") if isinstance(record, dict) else None
     if not isinstance(name, str):
-        notices.bad.append("has a record without eventName")
+        notices.complain("has a record without eventName")
         return
     kind = name.removeprefix("s3:")
     if not kind.startswith("ObjectCreated:"):
@@ -117,7 +123,7 @@ def _read_record(record: Any, notices: Notices) -> None:
         s3 = record["s3"]
         _add(notices, s3["bucket"], s3["object"], "eTag", record.get("eventTime"), S3_NOTIFICATION)
     except (KeyError, TypeError, ValueError) as error:
-        notices.bad.append(f"has a record {name} that cannot be read ({error!r})")
+        notices.complain(f"has a record {name} that cannot be read ({error!r})")
 
 
 def _read_eventbridge(value: Mapping[str, Any], notices: Notices) -> None:
@@ -129,7 +135,7 @@ def _read_eventbridge(value: Mapping[str, Any], notices: Notices) -> None:
         detail = value["detail"]
         _add(notices, detail["bucket"], detail["object"], "etag", value.get("time"), EVENTBRIDGE)
     except (KeyError, TypeError, ValueError) as error:
-        notices.bad.append(f"is of EventBridge, and its detail cannot be read ({error!r})")
+        notices.complain(f"is of EventBridge, and its detail cannot be read ({error!r})")
 
 
 def _add(notices: Notices, bucket: Any, thing: Any, etag: str, time: Any, form: str) -> None:
@@ -137,19 +143,30 @@ def _add(notices: Notices, bucket: Any, thing: Any, etag: str, time: Any, form: 
     name, key, size = bucket["name"], thing["key"], thing.get("size")
     if not isinstance(name, str) or not isinstance(key, str) or not name or not key:
         raise ValueError(f"bucket {name!r}, key {key!r}")
+    if "/" in name:
+        raise ValueError(f"bucket {name!r}: no name of a bucket")
+    # Bytes that are no UTF-8 become surrogates, as everywhere here: such a key is not silently another one.
+    key = unquote_plus(key, errors="surrogateescape") if form == S3_NOTIFICATION else key
     tag = thing.get(etag)
+    tag = str(tag).strip('"') or None if tag else None
+    # What a JSON string may hold and no row can: it has to end here, not at the commit. Raises UnicodeEncodeError.
+    key.encode("utf-8", "surrogateescape")
+    f"{name}{tag}".encode()
     notices.created.append(
         Created(
             bucket=name,
-            # Bytes that are no UTF-8 become surrogates, as everywhere here: such a key is not silently another one.
-            key=unquote_plus(key, errors="surrogateescape") if form == S3_NOTIFICATION else key,
-            etag=str(tag).strip('"') or None if tag else None,
-            size=size if isinstance(size, int) and not isinstance(size, bool) and size >= 0 else None,
+            key=key,
+            etag=tag,
+            size=size if isinstance(size, int) and not isinstance(size, bool) and 0 <= size < _SIZES else None,
             time=_seconds(time),
             sequencer=str(thing.get("sequencer") or ""),
             form=form,
         )
     )
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _seconds(time: Any) -> float | None:

@@ -10,6 +10,11 @@ import pytest
 from simulated_queue import eventbridge_body, s3_body, s3_record, sns_body
 
 from mattemill.pipeline.events.notices import EVENTBRIDGE, S3_NOTIFICATION, Created, read_notices
+from mattemill.pipeline.ledger.outcome_file import shard_table
+from mattemill.pipeline.outcome import Failure
+from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.reasons import Reason
+from mattemill.pipeline.shard import make_shard
 
 ODD = "photos/a b+c%2B/ü 100%.jpg"
 TEST_EVENT = json.dumps({"Service": "Amazon S3", "Event": "s3:TestEvent", "Bucket": "shop"})
@@ -72,12 +77,32 @@ def test_what_is_no_creation_is_counted_and_nothing_more(body: str, ignored: dic
         ('{"Records": [{"eventName": "ObjectCreated:Put"}]}', "cannot be read"),
         (s3_body(s3_record("")), "cannot be read"),
         ('{"detail-type": "Object Created", "source": "aws.s3", "detail": []}', "cannot be read"),
+        (eventbridge_body("a\ud800.jpg"), "surrogates not allowed"),
+        (s3_body(s3_record("a.jpg", etag="e\ud800")), "surrogates not allowed"),
+        (eventbridge_body("a.jpg", bucket="s\udc80"), "surrogates not allowed"),
+        (eventbridge_body("a.jpg", bucket="/shop"), "no name of a bucket"),
+        (json.dumps({"Records": [{"eventName": "ObjectCreated:\ud800", "s3": 3}]}), "ObjectCreated:\\ud800"),
+        (json.dumps({"\ud800": 3}), "it has \\ud800"),
     ],
 )
 def test_what_cannot_be_understood_is_said_and_never_raised(body: str, why: str) -> None:
     notices = read_notices(body)
     assert notices.created == []
     assert why in " ".join(notices.bad)
+    assert "".join(notices.bad).encode(), "it can stand in a row"
+
+
+def test_what_is_ignored_can_be_told_whatever_it_is_called() -> None:
+    notices = read_notices(json.dumps({"detail-type": "\ud800", "source": "aws.s3"}))
+    assert notices.ignored == {"EventBridge \\ud800": 1}
+
+
+@pytest.mark.parametrize("body", [eventbridge_body("a\udc80.jpg"), s3_body(s3_record("a.jpg", size=10**20))])
+def test_whatever_is_taken_from_a_message_can_be_committed(body: str) -> None:
+    (created,) = read_notices(body).created
+    shard = make_shard([ImageRef(created.key, f"s3://shop/{created.key}", created.etag, created.size)])
+    failure = Failure(Reason.MISSING, "fetch", "gone")
+    assert shard_table(shard, {created.key: failure}, datetime.now(UTC)).num_rows == 1
 
 
 def test_the_good_records_of_a_message_count_though_one_is_bad() -> None:
