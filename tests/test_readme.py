@@ -111,6 +111,9 @@ def test_every_option_that_the_readme_names_is_understood() -> None:
             ["models", "fetch"],
             ["evaluate"],
             ["train", "matting"],
+            ["plan"],
+            ["prune"],
+            ["quantize"],
         )
     )
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", TEXT)) - {"--help"}
