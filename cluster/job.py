@@ -316,7 +316,8 @@ def _run_where(
                     clocked=clocked,
                 )
                 plain = summary_of(job, feed, committer, ledger, clocked, ran.drained)
-                return cells_summary(plain, ran, clocked.started, spilled_bytes(job.config.ray_address))
+                spilled = spilled_bytes(job.config.ray_address, ran.used)
+                return cells_summary(plain, ran, clocked.started, spilled)
             return one_cell()  # which finds Ray connected
     return one_cell()
 

@@ -90,7 +90,7 @@ class JobSummary:
     devices: stage -> where its networks ran ('cpu', 'cuda:0 tensorrt fp16').
     placement: 'split' or 'fused'. workers: stage -> how many.
     retries: calls that were made again. worker_deaths: workers that were replaced.
-    spilled_bytes: what Ray's object store wrote to disk (0 is right). peak_bytes: most bytes in flight.
+    spilled_bytes: what Ray's object stores wrote to disk (0 is right; -1 unknown). peak_bytes: most bytes in flight.
     """
 
     source: str

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import secrets
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mattemill.cluster.errors import RayStartError
+from mattemill.cluster.spilled import spilled_in_log, spilled_on_cluster
 
 _log = logging.getLogger(__name__)
-
-_SPILLED = re.compile(r"Spilled (\d+) MiB, \d+ objects")
 
 ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
 """Set to 1 for workers: a worker is sized as one core."""
@@ -120,16 +118,17 @@ def _smallest_store(wanted: int) -> int:
     return min([wanted, *(size for size in sizes if size > 0)])
 
 
-def spilled_bytes(address: str | None) -> int:
+def spilled_bytes(address: str | None, needed: Collection[str] = ()) -> int:
     """Bytes that the object store has written to disk; 0 is right. -1 when it cannot be told.
 
     Of a local Ray: from its log, where it says so at the first spilled object and again whenever the sum has doubled
-    (so a figure above 0 is right within a factor of two; 0 is exact). Of a cluster: from its own statistics.
+    (so a figure above 0 is right within a factor of two; 0 is exact). Of a cluster: from the files of all its nodes,
+    since each was started and by whatever job; -1 when a node does not say, or one of those `needed` is gone.
     """
     try:
-        return _spilled_here() if address is None else _spilled_on_cluster()
+        return _spilled_here() if address is None else spilled_on_cluster(needed)
     except Exception as error:  # private sides of Ray: their change must not fail a job that is done
-        _log.warning("spilled bytes unknown error=%s", error)
+        _log.warning("spilled bytes unknown why=%s", error)
         return -1
 
 
@@ -139,20 +138,8 @@ def _spilled_here() -> int:
     node: Any = worker._global_node
     if node is None:
         raise RuntimeError("no local Ray is running")
-    most = 0
-    for log in Path(node.get_session_dir_path(), "logs").glob("raylet*"):
-        for found in _SPILLED.finditer(log.read_text(encoding="utf-8", errors="replace")):
-            most = max(most, int(found[1]) * 2**20, 1)
-    return most
-
-
-def _spilled_on_cluster() -> int:
-    import ray
-    from ray._private import internal_api
-
-    api: Any = internal_api
-    state = api.get_state_from_address(ray.get_runtime_context().gcs_address)
-    return int(api.get_memory_info_reply(state, timeout_seconds=10.0).store_stats.spilled_bytes_total)
+    logs = Path(node.get_session_dir_path(), "logs").glob("raylet*")
+    return max((spilled_in_log(log.read_text(encoding="utf-8", errors="replace")) for log in logs), default=0)
 
 
 def _signal_handlers() -> dict[int, Any]:

@@ -33,7 +33,10 @@ MOST_DEATHS = 3
 
 
 class CellsLoop:
-    """Runs cells until everything is committed, or drained. `drained` tells which. seen: as `MainLoop` has it."""
+    """Runs cells until everything is committed, or drained. `drained` tells which. seen: as `MainLoop` has it.
+
+    used: ids of all nodes that were given a cell, those that are gone included.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class CellsLoop:
         self.first_matte_at: float | None = None
         self.ended_states: list[CellState] = []
         self.cells_started = 0
+        self.used: set[str] = set()
         self.cells_lost = 0
         self._crew = crew
         self._feed = feed
@@ -130,6 +134,7 @@ class CellsLoop:
             if node.id not in taken and node.id not in draining and node.id not in self._retired:
                 self._starting.add(self._crew.start(node))
                 self.cells_started += 1
+                self.used.add(node.id)
         if not self._crew.nodes and nodes and all(node.id in self._retired for node in nodes):
             why = "; ".join(sorted(set(self._retired.values())))
             raise BrokenStageError(f"no cell can work on any of {len(nodes)} node(s): {why}")
