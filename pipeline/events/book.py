@@ -3,8 +3,9 @@
 A message is held from its receipt until it is finished (then it is deleted) or given back. It is finished when each of
 its records has been settled: committed, or found to need no work. An image is in flight from when it is gathered into
 a shard until that shard's commit; of one key there is at most one in flight, so that a shard holds no key twice and no
-two shards race for one matte. What else comes for that key meanwhile waits with it: the same content shares its end,
-other content is parked, and looked at afresh after the commit.
+two shards race for one matte. What else comes for that key meanwhile waits with it: what is surely older shares its
+end, all else is parked, and looked at afresh after the commit. That holds for the same content too: it may have been
+replaced, or deleted, and uploaded again, and then it lies there although the try in flight did not find it.
 """
 
 from __future__ import annotations
@@ -43,7 +44,6 @@ class _Held:
 @dataclass(slots=True)
 class _Flight:
     created: Created
-    etag: str | None
     events: list[Event]
 
 
@@ -120,8 +120,7 @@ class Book:
         if flight is None:
             return False
         self._held[event.message].open += 1
-        same = event.ref.etag is not None and event.ref.etag == flight.etag
-        if same or event.created.is_older_than(flight.created):
+        if event.created.is_older_than(flight.created):
             flight.events.append(event)
         else:
             self._parked.setdefault(event.ref.key, []).append(event)
@@ -146,7 +145,7 @@ class Book:
     def gather(self, event: Event, ref: ImageRef, generation: int, now: float) -> None:
         """A record is to be done; its key must not be in flight. ref: with the ETag that counts."""
         self._held[event.message].open += 1
-        self._flying[ref.key] = _Flight(event.created, ref.etag, [event])
+        self._flying[ref.key] = _Flight(event.created, [event])
         gathering = self._gathering.setdefault(generation, _Gathering(now))
         gathering.refs.append(ref)
         if len(gathering.refs) >= self._size:

@@ -4,6 +4,9 @@ An event says that a key had some content at some time. Events come twice, late,
 have forgotten all that it knew. So where the ledger has a row for the key and the event names other content, what
 counts is what lies there now: one HEAD decides. Without it a late event would have the photograph read under an ETag
 that is gone, end as a failure, and take the good matte with it.
+
+A HEAD also decides where the newest row says that the object could not be read (`READING`): an event is news of it, and
+the same bytes may have been uploaded again since. Each event leads to one more try at most, so that this ends.
 """
 
 from __future__ import annotations
@@ -17,9 +20,13 @@ from typing import Protocol
 from mattemill.pipeline.errors import ForbiddenError, MissingObjectError, StoreError
 from mattemill.pipeline.ledger.committed import NewestRow, changed
 from mattemill.pipeline.photo import ImageRef
+from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.storage.store import Entry
 
 log = logging.getLogger(__name__)
+
+READING = frozenset({Reason.MISSING, Reason.FORBIDDEN, Reason.CHANGED_WHILE_READING, Reason.READ_FAILED})
+"""Failures that say nothing of the content: they do not stand against an event whose object is there."""
 
 
 class Nothing(Enum):
@@ -61,17 +68,21 @@ class Judge:
         """What this reference, as an event has it, asks for."""
         row = self._ledger.committed().get(ref.key)
         other = row is not None and (ref.etag is None or changed(ref.etag, row.etag))
-        if other:
-            try:
-                entry = self._head(ref)
-            except (MissingObjectError, ForbiddenError) as error:  # S3 says 403 of what is missing to who may not list
-                log.info("event of an object that is gone key=%r error=%s", ref.key, error)
-                return Nothing.GONE
-            except StoreError as error:
-                log.warning("event put off key=%r error=%s", ref.key, error)
-                return Nothing.LATER
-            ref = replace(ref, etag=entry.etag or ref.etag, size=entry.size)
+        if row is None or not (other or row.reason in READING):
+            generation = self._ledger.generation_due(ref)
+            return Nothing.DONE if generation is None else Due(ref, generation)
+        try:
+            entry = self._head(ref)
+        except (MissingObjectError, ForbiddenError) as error:  # S3 says 403 of what is missing to who may not list
+            log.info("event of an object that is gone key=%r error=%s", ref.key, error)
+            return Nothing.GONE
+        except StoreError as error:
+            log.warning("event put off key=%r error=%s", ref.key, error)
+            return Nothing.LATER
+        ref = replace(ref, etag=entry.etag or ref.etag, size=entry.size)
         generation = self._ledger.generation_due(ref)
-        if generation is None:
-            return Nothing.OUTDATED if other else Nothing.DONE
-        return Due(ref, generation)
+        if generation is not None:
+            return Due(ref, generation)
+        if row.reason in READING:
+            return Due(ref, row.generation + 1)
+        return Nothing.OUTDATED

@@ -123,14 +123,16 @@ def sns_body(inner: str) -> str:
     return json.dumps({"Type": "Notification", "TopicArn": "arn:aws:sns:eu-west-1:1:t", "Message": inner})
 
 
-def eventbridge_body(key: str, etag: str = "e1", sequencer: str = "", *, bucket: str = "shop") -> str:
+def eventbridge_body(
+    key: str, etag: str = "e1", sequencer: str = "", *, bucket: str = "shop", time: str = "2026-11-23T12:00:00Z"
+) -> str:
     """An event as EventBridge hands it on: the key as it is."""
     return json.dumps(
         {
             "version": "0",
             "detail-type": "Object Created",
             "source": "aws.s3",
-            "time": "2026-11-23T12:00:00Z",
+            "time": time,
             "detail": {
                 "version": "0",
                 "bucket": {"name": bucket},

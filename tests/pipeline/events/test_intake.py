@@ -197,6 +197,58 @@ def test_an_event_of_an_object_that_is_gone_leaves_its_row_alone() -> None:
     assert (case.intake.stats.gone, len(case.ledger.rows), len(case.queue.deleted)) == (1, 1, 2)
 
 
+def test_the_first_content_again_after_a_second_one_is_cut_though_the_first_try_found_the_second() -> None:
+    case = Case(shard_size=1)
+    sent(case, "a.jpg", etag="e1", sequencer="01")
+    case.steps()
+    shard = case.take()
+    sent(case, "a.jpg", etag="e2", sequencer="02")
+    case.steps(3)
+    case.ledger.add(shard.refs[0], shard.generation, "changed_while_reading")
+    case.objects["a.jpg"] = "e1"
+    sent(case, "a.jpg", etag="e1", sequencer="03")
+    case.steps(3)
+    case.intake.committed([shard.refs[0].key])
+    case.steps(3)
+    case.commit(case.take())
+    case.steps(3)
+    assert [row[1:] for row in case.ledger.rows] == [("e1", "changed_while_reading", 0), ("e1", None, 1)]
+    assert case.queue.lying == {}
+    assert not case.intake.ready
+
+
+@pytest.mark.parametrize("sequencer", ["05", "", "0"])
+@pytest.mark.parametrize("reason", ["missing", "forbidden", "changed_while_reading", "read_failed"])
+def test_a_new_upload_of_what_could_not_be_read_is_tried_again(reason: str, sequencer: str) -> None:
+    case = Case(shard_size=1)
+    sent(case, "a.jpg", sequencer="01")
+    case.steps()
+    shard = case.take()
+    case.objects["a.jpg"] = "e1"
+    sent(case, "a.jpg", sequencer=sequencer)
+    case.steps(3)
+    case.ledger.add(shard.refs[0], 0, reason)
+    case.intake.committed([shard.refs[0].key])
+    case.steps(3)
+    case.commit(case.take())
+    case.steps(2)
+    assert [row[1:] for row in case.ledger.rows] == [("e1", reason, 0), ("e1", None, 1)]
+    assert case.queue.lying == {}
+
+
+def test_a_failure_of_the_content_itself_stands_against_a_new_upload_of_it() -> None:
+    case = Case(shard_size=1)
+    sent(case, "a.jpg", sequencer="01")
+    case.steps()
+    shard = case.take()
+    case.ledger.add(shard.refs[0], 0, "undecodable")
+    case.intake.committed([shard.refs[0].key])
+    case.objects["a.jpg"] = "e1"
+    sent(case, "a.jpg", sequencer="02")
+    case.steps(4)
+    assert (len(case.ledger.rows), case.heads, case.queue.lying) == (1, 0, {})
+
+
 def test_an_event_that_cannot_be_judged_now_is_judged_later(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(shard_size=1)
     sent(case, "a.jpg", etag="e1")
