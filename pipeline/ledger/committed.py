@@ -45,7 +45,11 @@ def pack(generation: int, finished_us: int, reason: str | None, etag: str | None
 
     The content only breaks ties, so that every reader takes the same row.
     """
-    return _HEAD.pack(generation, finished_us) + (reason or "").encode() + b"\0" + pack_etag(etag)
+    return _head(generation, finished_us, reason) + pack_etag(etag)
+
+
+def _head(generation: int, finished_us: int, reason: str | None) -> bytes:
+    return _HEAD.pack(generation, finished_us) + (reason or "").encode() + b"\0"
 
 
 def unpack(packed: bytes) -> NewestRow:
@@ -123,6 +127,8 @@ class Committed(Mapping[str, NewestRow]):
 
 def packed_rows(table: pa.Table) -> Iterator[bytes]:
     """`pack` of every row of a table with the columns of RESUME_SCHEMA."""
+    last: tuple[int, int, str | None] | None = None
+    head = b""
     for generation, finished_us, reason, etag in zip(
         table.column("generation").to_pylist(),
         table.column("finished_at").cast(pa.int64()).to_pylist(),
@@ -130,4 +136,7 @@ def packed_rows(table: pa.Table) -> Iterator[bytes]:
         table.column("etag").to_pylist(),
         strict=True,
     ):
-        yield pack(generation, finished_us, reason, etag)
+        if last != (generation, finished_us, reason):  # the rows of a shard were committed at one moment
+            last = (generation, finished_us, reason)
+            head = _head(*last)
+        yield head + pack_etag(etag)

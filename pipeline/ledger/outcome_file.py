@@ -73,8 +73,9 @@ def decode(data: bytes, name: str, schema: pa.Schema = OUTCOME_SCHEMA) -> Outcom
     """
     try:
         file = pq.ParquetFile(pa.BufferReader(data))
-        facts = facts_of(file.schema_arrow.metadata, name)
-        present = set(file.schema_arrow.names)
+        written = file.schema_arrow  # made anew at each look
+        facts = facts_of(written.metadata, name)
+        present = set(written.names)
         table = file.read(columns=[f.name for f in schema if f.name in present], use_threads=False)
         return OutcomeFile(name, facts, conform(table, schema), _bytes_without_previews(file.metadata))
     except (pa.ArrowException, OSError, ValueError) as error:

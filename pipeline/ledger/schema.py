@@ -182,8 +182,13 @@ def facts_of(metadata: dict[bytes, bytes] | None, name: str) -> FileFacts:
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with exactly the columns of `schema`, in its order; columns that an older file lacks are null."""
-    columns = [
-        table.column(f.name).cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
-        for f in schema
-    ]
+    there = dict(zip(table.column_names, table.columns, strict=True))
+    columns = []
+    for wanted in schema:
+        column = there.get(wanted.name)
+        if column is None:
+            column = pa.nulls(table.num_rows, wanted.type)
+        elif column.type != wanted.type:
+            column = column.cast(wanted.type)
+        columns.append(column)
     return pa.Table.from_arrays(columns, schema=schema)
