@@ -15,13 +15,14 @@ from typing import Any
 _SPILLED = re.compile(r"Spilled (\d+) MiB, \d+ objects")
 _REQUESTS = re.compile(r"cumulative spill requests: (\d+)")
 _NODE = re.compile(r"^Node ID: (\w+)", re.MULTILINE)
+_ENDING = re.compile(r"\.(out|err)(\.\d+)?$")  # a raylet says it in both, and logs are rotated
 
 _ASK_SECONDS = 20.0  # a node may have to start a process first
 
 
 @dataclass(frozen=True, slots=True)
 class NodeSpill:
-    """What one node's files say. logs: bytes by log file that tells of spilling.
+    """What one node's files say. logs: bytes by raylet whose log tells of spilling.
 
     none: no log does, and it is sure that nothing was spilled (as of 10 seconds ago: so often a raylet writes its
     state). Neither: unknown.
@@ -42,13 +43,14 @@ def read_node(node_id: str, host: str, logs: Path, *, tells_all: bool) -> NodeSp
     """What the files in `logs`, of the node's session, say.
 
     tells_all: the raylet was started with RAY_verbose_spill_logs=1, so that its log tells of the first spilled object;
-    by default it begins at 2 GiB. Nodes that share a machine may share the folder: `total` counts a file once.
+    by default it begins at 2 GiB. Nodes that share a machine may share the folder: `total` counts a raylet once.
     """
-    found = {}
+    found: dict[str, int] = {}
     for log in logs.glob("raylet*"):
         size = spilled_in_log(log.read_text(encoding="utf-8", errors="replace"))
         if size:
-            found[str(log)] = size
+            raylet = _ENDING.sub("", str(log))
+            found[raylet] = max(size, found.get(raylet, 0))
     if found:
         return NodeSpill(node_id, host, found)
     try:

@@ -54,3 +54,10 @@ def test_nodes_are_summed_and_a_folder_that_two_share_counts_once(tmp_path: Path
 
     assert total(shared) == 5 * 2**20
     assert total([*shared, elsewhere, NodeSpill("dd", "10.0.0.3", none=True)]) == 10 * 2**20
+
+
+def test_what_a_raylet_says_in_both_of_its_files_and_in_rotated_ones_counts_once(tmp_path: Path) -> None:
+    for name, size in (("raylet.out", 9), ("raylet.err", 9), ("raylet.out.1", 4), ("raylet.1.out", 3)):
+        (tmp_path / name).write_text(LINE.format(size))
+
+    assert total([read_node("aa", "10.0.0.1", tmp_path, tells_all=True)]) == (9 + 3) * 2**20
