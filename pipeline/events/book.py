@@ -25,12 +25,17 @@ _REMEMBERED = 20_000  # keys whose newest committed event is known: spares a HEA
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One record of a message. too_often: its message has come so often that no further try is made."""
+    """One record of a message. too_often: its message has come so often that no further try is made.
+
+    alone: it is the last try that is made, in a shard of its own: what killed the shards that it was in may have been
+    another image of theirs.
+    """
 
     created: Created
     ref: ImageRef
     message: str
     too_often: bool = False
+    alone: bool = False
 
 
 @dataclass(slots=True)
@@ -146,6 +151,9 @@ class Book:
         """A record is to be done; its key must not be in flight. ref: with the ETag that counts."""
         self._held[event.message].open += 1
         self._flying[ref.key] = _Flight(event.created, [event])
+        if event.alone:
+            self.ready.append(make_shard([ref], generation))
+            return
         gathering = self._gathering.setdefault(generation, _Gathering(now))
         gathering.refs.append(ref)
         if len(gathering.refs) >= self._size:

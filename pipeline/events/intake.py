@@ -11,10 +11,11 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from mattemill.pipeline.errors import MattemillError
 from mattemill.pipeline.events.book import Book, Event
-from mattemill.pipeline.events.judge import Due, Nothing, Verdict
+from mattemill.pipeline.events.judge import Due, Nothing, PutOff, Verdict
 from mattemill.pipeline.events.notices import read_notices
 from mattemill.pipeline.events.queue import Message, Queue, QueueFacts
 from mattemill.pipeline.events.references import EventSource
@@ -28,16 +29,30 @@ from mattemill.pipeline.shard import Shard
 log = logging.getLogger(__name__)
 
 _BUSY_POLL = 1.0  # seconds of a long poll while something is held: its end must not wait long for the poll's
-_LATER = 5.0  # seconds after which an event that could not be judged is judged again
+_LATER = (5.0, 60.0)  # seconds after which an event that could not be judged is judged again: the first time, at most
+_PATIENCE = {True: 3600.0, False: 300.0}  # seconds of that until a failure row: the store is away, it refuses to say
+_BEHIND = 4  # shards' worth of events that wait (put off, or behind one in flight) before nothing more is received
 _LAST_TRIES = 3  # of the deletions, when the intake closes
 _SHOWN = 200  # characters of a body that cannot be read, in its failure row
+
+
+@dataclass(frozen=True, slots=True)
+class _Later:
+    """An event to be judged at `at`. since: when it was first put off; None when nobody was asked yet. away: why."""
+
+    at: float
+    event: Event
+    since: float | None
+    away: bool
+
 
 Fail = Callable[[ImageRef, int, Failure], None]
 """Commits one failure: (reference, generation, failure). Raises what a commit raises."""
 
 
 class Intake:
-    """ready: shards to be done, taken from the left by whoever does them. polls: answers of the queue so far.
+    """ready: shards to be done, taken from the left by whoever does them. polls: answers of the queue so far. in_vain:
+    questions to the store that it did not answer, so far. visibility: seconds that the queue hides a message.
 
     judge: what a reference asks for. fail: commits the failure of a message that is given up. wall: seconds since 1970,
     for latencies and ages; clock: monotonic seconds, for all that is done by time.
@@ -67,13 +82,17 @@ class Intake:
         self._wall = wall
         self._book = Book(shard_size, settings.max_age, facts.visibility)
         self._commits: deque[Sequence[str]] = deque()
-        self._later: list[tuple[float, Event]] = []
+        self._later: list[_Later] = []
+        self._away = False
+        self._judge_until = 0.0
         self._latencies = Latencies()
         self._counts = dict.fromkeys(_COUNTS, 0)
         self._ignored: dict[str, int] = {}
         self._empty_since: float | None = None
         self.ready: deque[Shard] = self._book.ready
         self.polls = 0
+        self.in_vain = 0
+        self.visibility = facts.visibility
         self.offered = 0
         self.stats = EventStats()
 
@@ -88,7 +107,7 @@ class Intake:
         little later; all other errors are final.
         """
         self._housekeep()
-        if wants and not self.ready and self._book.waiting < self._shard_size:
+        if wants and not self.ready and self._book.waiting < self._shard_size and self._keeps_up:
             messages = self._queue.receive(self._patience())
             self.polls += 1
             now = self._clock()
@@ -101,6 +120,14 @@ class Intake:
             self._book.close_old(self._clock())
             self._delete()
         self._publish()
+
+    @property
+    def _keeps_up(self) -> bool:
+        """Whether more may be received: not while the store is away (what came now could not be read either), and not
+        while much waits already."""
+        if any(later.away for later in self._later):
+            return False
+        return self._book.parked + len(self._later) < _BEHIND * self._shard_size
 
     @property
     def idle(self) -> bool:
@@ -139,17 +166,27 @@ class Intake:
     # ---- one step ----
 
     def _housekeep(self) -> None:
-        self._end_committed()
         now = self._clock()
-        if self._later and self._later[0][0] <= now:
-            again = [event for at, event in self._later if at <= now]
-            self._later = [(at, event) for at, event in self._later if at > now]
-            self._place_again(again)
+        # A step has to end in time for the next renewals, however slow the store is.
+        self._away, self._judge_until = False, now + self.visibility / 4
+        self._end_committed()
+        again = sorted((later for later in self._later if later.at <= now), key=lambda later: later.at)
+        if again:
+            self._later = [later for later in self._later if later.at > now]
+            for later in again:
+                self._place(later.event, later)
+                self._book.settle(later.event)
         self._book.close_old(now)
-        self._delete()
+        try:
+            self._delete()
+        finally:  # a queue that takes no deletions may well take these
+            self._renew()
+
+    def _renew(self) -> None:
+        now = self._clock()
         over = self._book.to_renew(now)
         if over:
-            lost = self._queue.extend([message.receipt for message in over], self._facts.visibility)
+            lost = self._queue.extend([message.receipt for message in over], self.visibility)
             self._book.renewed(over, now)
             self._counts["extended"] += len(over) - lost
             self._counts["lost_holds"] += lost
@@ -163,12 +200,9 @@ class Intake:
                 self._counts["done_before"] += len(others)
                 if first.created.time is not None:
                     self._latencies.add(now, wall - first.created.time)
-            self._place_again(parked)
-
-    def _place_again(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._place(event)
-            self._book.settle(event)
+            for event in parked:
+                self._place(event)
+                self._book.settle(event)
 
     def _patience(self) -> float:
         poll = min(self._settings.poll, _BUSY_POLL) if len(self._book) else self._settings.poll
@@ -181,22 +215,29 @@ class Intake:
         notices = read_notices(message.body)
         for kind, number in notices.ignored.items():
             self._ignored[kind] = self._ignored.get(kind, 0) + number
-        too_often = message.receives > self._settings.max_receives
+        most = self._settings.max_receives
+        too_often, alone = message.receives > most, message.receives == most > 1
         for created in notices.created:
             self._counts["created"] += 1
             ref = self._source.reference(created)
             if ref is not None:
-                self._place(Event(created, ref, message.id, too_often))
+                self._place(Event(created, ref, message.id, too_often, alone))
         if notices.bad:
             self._give_up_message(message, notices.bad)
         self._book.seal(message.id)
 
-    def _place(self, event: Event) -> None:
-        """Find out what a record asks for, and have it done."""
+    def _place(self, event: Event, put_off: _Later | None = None) -> None:
+        """Find out what a record asks for, and have it done. put_off: how it was put off before."""
         if self._book.wait(event):
             return
         if self._book.is_late(event):
             self._counts["outdated"] += 1
+            return
+        now = self._clock()
+        if self._away or now >= self._judge_until:  # unasked: the answer would take too long
+            # A little before those that were asked, so that not the same one is asked each time.
+            at = now + 0.9 * _LATER[0] if self._away else now
+            self._put_off(_Later(at, event, put_off.since if put_off else None, self._away))
             return
         verdict = self._judge(event.ref)
         if isinstance(verdict, Due):
@@ -204,11 +245,31 @@ class Intake:
                 self._give_up(event, verdict)
             else:
                 self._book.gather(event, verdict.ref, verdict.generation, self._clock())
-        elif verdict is Nothing.LATER:
-            self._book.put_off(event)
-            self._later.append((self._clock() + _LATER, event))
+        elif isinstance(verdict, PutOff):
+            self._not_judged(event, verdict, put_off)
         else:
             self._counts[_COUNT_OF[verdict]] += 1
+
+    def _not_judged(self, event: Event, verdict: PutOff, put_off: _Later | None) -> None:
+        now = self._clock()
+        self.in_vain += 1
+        self._away = verdict.away
+        since = now
+        if put_off is not None and put_off.since is not None and put_off.away is verdict.away:
+            since = put_off.since
+        if now - since < _PATIENCE[verdict.away]:
+            first, longest = _LATER
+            pause = first if verdict.away else min(longest, max(first, now - since))
+            self._put_off(_Later(now + pause, event, since, verdict.away))
+            return
+        text = f"for {now - since:.0f} s it could not be found out what lies there: {verdict.error}"
+        self._fail(verdict.due.ref, verdict.due.generation, Failure(verdict.error.reason, "queue", text))
+        self._counts["given_up"] += 1
+        log.warning("event given up key=%r error=%s", event.ref.key, verdict.error)
+
+    def _put_off(self, later: _Later) -> None:
+        self._book.put_off(later.event)
+        self._later.append(later)
 
     def _give_up(self, event: Event, due: Due) -> None:
         text = (

@@ -1,4 +1,4 @@
-"""Decides what an event asks for: work, or nothing because what it tells of is done, replaced or gone.
+"""Decides what an event asks for: work, or nothing because what it tells of is done, replaced or gone, or patience.
 
 An event says that a key had some content at some time. Events come twice, late, and in any order, and this process may
 have forgotten all that it knew. So where the ledger has a row for the key and the event names other content, what
@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol
 
-from mattemill.pipeline.errors import ForbiddenError, MissingObjectError, StoreError
+from mattemill.pipeline.errors import MissingObjectError, StoreError, StoreUnavailableError
 from mattemill.pipeline.ledger.committed import NewestRow, changed
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.reasons import Reason
@@ -30,12 +30,11 @@ READING = frozenset({Reason.MISSING, Reason.FORBIDDEN, Reason.CHANGED_WHILE_READ
 
 
 class Nothing(Enum):
-    """Why there is nothing to do, or not yet."""
+    """Why there is nothing to do."""
 
     DONE = "done"  # this content has its outcome
     OUTDATED = "outdated"  # replaced since, and what replaced it has its outcome
-    GONE = "gone"  # no object is there (or it cannot be read); what is committed of its last version stands
-    LATER = "later"  # the store does not answer: ask again
+    GONE = "gone"  # no object is there; what is committed of its last version stands
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,21 @@ class Due:
     generation: int
 
 
-Verdict = Due | Nothing
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """The store did not say what lies there: ask again, and when that goes on for long let `due` be a failure.
+
+    away: it does not answer at all, which a moment later it may, and for other objects as little. Otherwise it answered
+    that it will not say: mostly a 403, be it for wrong credentials, or for an object that is gone in a bucket whose
+    listing this job may not see. error: what it said.
+    """
+
+    due: Due
+    error: StoreError
+    away: bool
+
+
+Verdict = Due | Nothing | PutOff
 
 
 class DueLedger(Protocol):
@@ -73,12 +86,12 @@ class Judge:
             return Nothing.DONE if generation is None else Due(ref, generation)
         try:
             entry = self._head(ref)
-        except (MissingObjectError, ForbiddenError) as error:  # S3 says 403 of what is missing to who may not list
+        except MissingObjectError as error:
             log.info("event of an object that is gone key=%r error=%s", ref.key, error)
             return Nothing.GONE
         except StoreError as error:
             log.warning("event put off key=%r error=%s", ref.key, error)
-            return Nothing.LATER
+            return PutOff(Due(ref, row.generation + 1), error, isinstance(error, StoreUnavailableError))
         ref = replace(ref, etag=entry.etag or ref.etag, size=entry.size)
         generation = self._ledger.generation_due(ref)
         if generation is not None:

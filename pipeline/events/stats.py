@@ -18,7 +18,7 @@ class EventStats:
     received: messages, redeliveries included. deleted, released (given back unfinished), extended (hidden for longer),
     lost_holds (could not be extended: they come back). created: records ObjectCreated. done_before: of these, for
     content that is committed already. outdated: for content that was replaced since. gone: for objects that are not
-    there any more, of which there is an outcome. ignored: records of no interest by kind. given_up: messages
+    there any more, of which there is an outcome. ignored: records of no interest by kind. given_up: messages and events
     that ended as a failure. committed: images with an outcome.
     held: messages in hand. waiting: images that wait for their shard. parked: events that wait for an earlier one of
     the same key. backlog_age: seconds since the oldest message in hand came into the queue, 0 when none is: with a

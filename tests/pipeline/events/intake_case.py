@@ -9,7 +9,7 @@ from typing import Any
 
 from simulated_queue import SimulatedQueue
 
-from mattemill.pipeline.errors import MissingObjectError
+from mattemill.pipeline.errors import MissingObjectError, StoreError
 from mattemill.pipeline.events.intake import Intake
 from mattemill.pipeline.events.judge import Judge
 from mattemill.pipeline.events.references import EventSource
@@ -47,7 +47,10 @@ class MemoryLedger:
 
 @dataclass
 class Case:
-    """objects: key -> the ETag that lies there now. heads: how often one was looked up."""
+    """objects: key -> the ETag that lies there now. heads: how often one was looked up.
+
+    refusal: what the store says instead of an answer, when it does; head_seconds: how long it takes.
+    """
 
     settings: EventSettings = field(default_factory=EventSettings)
     shard_size: int = 4
@@ -56,6 +59,8 @@ class Case:
     ledger: MemoryLedger = field(default_factory=MemoryLedger)
     objects: dict[str, str] = field(default_factory=dict)
     heads: int = 0
+    refusal: StoreError | None = None
+    head_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.intake = self.new_intake()
@@ -93,6 +98,9 @@ class Case:
 
     def _head(self, ref: ImageRef) -> Entry:
         self.heads += 1
+        self.queue.now += self.head_seconds
+        if self.refusal is not None:
+            raise self.refusal
         key = ref.uri.removeprefix("s3://shop/")
         if key not in self.objects:
             raise MissingObjectError(f"{ref.uri}: 404")

@@ -6,10 +6,12 @@ import pytest
 from intake_case import Case, keys_of, settings
 from simulated_queue import SimulatedQueue, s3_body, s3_record
 
-from mattemill.pipeline.errors import ConfigError, StoreUnavailableError, UsageError
+from mattemill.pipeline.errors import ConfigError, ForbiddenError, StoreError, StoreUnavailableError, UsageError
 from mattemill.pipeline.events.errors import QueueAwayError
 from mattemill.pipeline.events.settings import EventSettings
+from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.storage.location import Location
+from mattemill.pipeline.storage.store import Entry
 
 
 def sent(case: Case, *keys: str, etag: str = "e1", sequencer: str = "") -> list[str]:
@@ -274,6 +276,181 @@ def test_an_event_that_cannot_be_judged_now_is_judged_later(monkeypatch: pytest.
     case.commit(case.take())
     case.steps()
     assert len(case.queue.deleted) == 2
+
+
+def cut_before(case: Case, *keys: str) -> None:
+    """Photographs of which an earlier content is committed, and a later one lies there, and is told of."""
+    sent(case, *keys, sequencer="01")
+    while len(case.ledger.rows) < len(keys):
+        case.steps()
+        while case.intake.ready:
+            case.commit(case.take())
+    case.steps()
+    case.objects.update(dict.fromkeys(keys, "e2"))
+    sent(case, *keys, etag="e2", sequencer="02")
+
+
+def test_an_upload_that_may_not_be_looked_up_for_a_while_is_cut_after_it() -> None:
+    case = Case(shard_size=1)
+    cut_before(case, "a.jpg")
+    case.refusal = ForbiddenError("403")
+    case.steps(60, seconds=1.0)
+    assert (len(case.queue.lying), case.intake.stats.lost_holds) == (1, 0)
+    case.refusal = None
+    case.steps(70, seconds=1.0)
+    case.commit(case.take())
+    case.steps()
+    assert [row[1:] for row in case.ledger.rows] == [("e1", None, 0), ("e2", None, 1)]
+    assert case.queue.lying == {}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "seconds", "reason"),
+    [
+        (ForbiddenError("403"), 300, "forbidden"),
+        (StoreError("301"), 300, "read_failed"),
+        (StoreUnavailableError("503"), 3600, "read_failed"),
+    ],
+)
+def test_an_upload_that_may_never_be_looked_up_ends_as_a_failure(
+    refusal: StoreError, seconds: int, reason: str
+) -> None:
+    case = Case(shard_size=1, queue=SimulatedQueue(visibility=120.0))
+    cut_before(case, "a.jpg")
+    case.refusal = refusal
+    case.steps((seconds - 20) // 10, seconds=10.0)
+    assert len(case.ledger.rows) == 1
+    case.steps(20, seconds=10.0)
+    assert [row[1:] for row in case.ledger.rows] == [("e1", None, 0), ("e2", reason, 1)]
+    assert (case.queue.lying, case.intake.stats.given_up) == ({}, 1)
+
+
+def test_uploads_that_may_not_be_looked_up_do_not_keep_others_from_being_cut() -> None:
+    case = Case(shard_size=1)
+    cut_before(case, "a.jpg")
+    case.refusal = ForbiddenError("403")
+    case.steps(5, seconds=1.0)
+    sent(case, "b.jpg")
+    case.steps(5, seconds=1.0)
+    assert keys_of(case.take()) == ["s3://shop/b.jpg"]
+
+
+def test_while_the_store_is_away_one_look_a_step_is_taken_and_nothing_is_received() -> None:
+    case = Case(shard_size=8, queue=SimulatedQueue(visibility=120.0))
+    keys = [f"{i}.jpg" for i in range(40)]
+    cut_before(case, *keys)
+    case.refusal, case.head_seconds = StoreUnavailableError("503"), 20.0
+    while not case.intake.in_vain:
+        case.steps()
+    sent(case, "new.jpg")
+    received = case.intake.stats.received
+    for _ in range(30):
+        heads, now = case.heads, case.queue.now
+        case.steps(seconds=1.0)
+        assert case.heads - heads <= 1
+        assert case.queue.now - now <= 21
+    assert (case.intake.stats.received, case.intake.stats.lost_holds) == (received, 0)
+    case.refusal, case.head_seconds = None, 0.0
+    for _ in range(100):
+        case.steps(seconds=1.0)
+        while case.intake.ready:
+            case.commit(case.take())
+    assert case.queue.lying == {}
+    assert {row.etag for key, row in case.ledger.newest.items() if "new" not in key} == {"e2"}
+    assert len(case.ledger.rows) == 2 * len(keys) + 1
+
+
+def test_each_of_the_uploads_that_wait_for_the_store_is_asked_for_in_turn() -> None:
+    case = Case(shard_size=8, queue=SimulatedQueue(visibility=120.0))
+    cut_before(case, *(f"{i}.jpg" for i in range(5)))
+    asked = []
+
+    def head(ref: ImageRef) -> Entry:
+        asked.append(ref.key)
+        raise StoreUnavailableError("503")
+
+    case.intake._judge._head = head  # type: ignore[attr-defined]
+    case.steps(60, seconds=5.0)
+    assert set(asked) == {later.event.ref.key for later in case.intake._later}
+    assert len(set(asked)) > 1
+
+
+def test_a_store_that_is_slow_does_not_keep_messages_from_being_hidden_for_longer() -> None:
+    case = Case(shard_size=8, queue=SimulatedQueue(visibility=30.0))
+    keys = [f"{i}.jpg" for i in range(30)]
+    cut_before(case, *keys)
+    case.head_seconds = 4.0
+    for _ in range(200):
+        now = case.queue.now
+        case.steps()
+        assert case.queue.now - now <= 15
+        while case.intake.ready:
+            case.commit(case.take())
+    assert (case.queue.lying, case.intake.stats.lost_holds) == ({}, 0)
+    assert {row.etag for row in case.ledger.newest.values()} == {"e2"}
+
+
+def test_no_more_is_received_than_can_wait_behind_one_image() -> None:
+    case = Case(shard_size=2)
+    for i in range(400):
+        sent(case, "hot.jpg", etag=f"e{i}", sequencer=f"{i + 1:04x}")
+    case.objects["hot.jpg"] = "e399"
+    case.steps(10, seconds=1.0)
+    shard = case.take()
+    case.steps(200)
+    assert case.intake.stats.held <= 4 * 2 + 2 * 10
+    case.commit(shard)
+    for _ in range(400):
+        case.steps(seconds=0.5)
+        while case.intake.ready:
+            case.commit(case.take())
+    assert case.queue.lying == {}
+    assert case.ledger.newest["s3://shop/hot.jpg"].etag == "e399"
+
+
+def test_holds_are_renewed_though_the_queue_takes_no_deletions(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(shard_size=1, queue=SimulatedQueue(visibility=30.0))
+    sent(case, "a.jpg", "b.jpg")
+    case.steps()
+    done = case.take()
+    while not case.intake.ready:
+        case.steps()
+
+    def away(*_: object) -> list[str]:
+        raise QueueAwayError("503")
+
+    monkeypatch.setattr(case.queue, "delete", away)
+    case.commit(done)
+    for _ in range(20):
+        case.queue.now += 5
+        with pytest.raises(QueueAwayError):
+            case.steps(wants=False)
+    assert {lying.receives for lying in case.queue.lying.values()} == {1}
+    assert all(lying.visible_at > case.queue.now for lying in case.queue.lying.values())
+
+
+def test_the_last_try_of_a_message_is_a_shard_of_its_own() -> None:
+    case = Case(settings(max_receives=3), shard_size=4, queue=SimulatedQueue(visibility=10.0))
+    sent(case, *(f"{i}.jpg" for i in range(4)))
+    for _ in range(2):  # one of the four ends each driver
+        while not case.intake.ready:
+            case.steps(seconds=1.0)
+        assert len(case.take().refs) == 4
+        case.intake = case.new_intake()
+        case.queue.now += 11
+    for _ in range(20):
+        case.steps(seconds=1.0)
+        while case.intake.ready:
+            shard = case.take()
+            assert len(shard.refs) == 1
+            if keys_of(shard) != ["s3://shop/2.jpg"]:
+                case.commit(shard)
+    case.intake = case.new_intake()
+    case.steps(30, seconds=1.0)
+    assert case.queue.lying == {}
+    assert {key: row.reason for key, row in case.ledger.newest.items()} == {
+        f"s3://shop/{i}.jpg": "bad_message" if i == 2 else None for i in range(4)
+    }
 
 
 def test_a_message_that_is_no_event_ends_as_a_failure_row_and_is_deleted() -> None:

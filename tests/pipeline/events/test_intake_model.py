@@ -12,6 +12,7 @@ import pytest
 from intake_case import Case, settings
 from simulated_queue import SimulatedQueue, eventbridge_body, s3_body, s3_record, sns_body
 
+from mattemill.pipeline.errors import ForbiddenError, StoreUnavailableError
 from mattemill.pipeline.events.judge import READING
 from mattemill.pipeline.events.notices import read_notices
 from mattemill.pipeline.shard import Shard
@@ -91,6 +92,11 @@ class World:
         if self.unacknowledged and self.rng.random() < 0.5:
             intake.committed(ref.key for ref in self.unacknowledged.pop(0).refs)
 
+    def outage(self) -> None:
+        """The store stops saying what lies there, or says it again."""
+        errors = [StoreUnavailableError("503"), ForbiddenError("403"), None, None]
+        self.case.refusal = self.rng.choice(errors)
+
     def crash(self) -> None:
         """kill -9: what was in hand is forgotten; what was committed stands."""
         self.open.clear()
@@ -127,9 +133,13 @@ class World:
             assert late, f"deleted, and only an older content is committed: {created} {row}"
 
 
-@pytest.mark.parametrize("reuse", [False, True], ids=["new bytes each time", "the same bytes again"])
+@pytest.mark.parametrize(
+    ("reuse", "outages"),
+    [(False, False), (True, False), (True, True)],
+    ids=["new bytes each time", "the same bytes again", "a store that is away at times"],
+)
 @pytest.mark.parametrize("seed", range(25))
-def test_every_content_is_committed_once_and_no_message_is_left_or_lost(seed: int, reuse: bool) -> None:
+def test_every_content_is_committed_once_and_no_message_is_left_or_lost(seed: int, reuse: bool, outages: bool) -> None:
     world = World(seed, reuse)
     rng, case = world.rng, world.case
     for _ in range(300):
@@ -144,9 +154,12 @@ def test_every_content_is_committed_once_and_no_message_is_left_or_lost(seed: in
             world.crash()
         elif doing < 0.31:
             world.stop()
+        if outages and doing > 0.9:
+            world.outage()
         world.work()
         case.queue.now += rng.choice([0.0, 0.1, 1.0])
         case.intake.step(rng.random() < 0.8)
+    case.refusal = None
     for _ in range(3000):
         if not case.queue.lying:
             break
