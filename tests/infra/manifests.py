@@ -67,9 +67,9 @@ def written() -> Iterator[tuple[Path, Document]]:
 def schemas() -> Mapping[tuple[str, str], Document]:
     """Schemas of custom resources by (apiVersion, kind), strict: unknown fields are errors. Skips without them."""
     if not SCHEMAS.is_dir():
-        pytest.skip("needs ../shared/schemas, the definitions of KubeRay and Karpenter")
+        pytest.skip("needs ../shared/schemas, the definitions of KubeRay, Karpenter and the Prometheus operator")
     found = {}
-    wanted = ("rayclusters", "raycronjobs", "karpenter")
+    wanted = ("rayclusters", "raycronjobs", "karpenter", "pmon", "prule")
     for path in (path for path in SCHEMAS.glob("*.crd.yaml") if path.name.startswith(wanted)):
         one = load(path.read_text(encoding="utf-8"))
         found |= _of(one["spec"])
