@@ -32,7 +32,8 @@ class Recipe:
     activations: 'uint8' with a zero point (what CPUs multiply fastest) or 'int8' without (what TensorRT wants); of
     int8 only. weight_bits: 8, or 7: without VNNI a CPU adds two products in 16 bits, which saturate when weights use
     all eight. clip: ranges of the least squared error instead of the least and largest value. correct_bias: the mean
-    error that rounded weights cause goes into the bias. move_constants, equalise: see the modules of these names.
+    error that rounded weights cause goes into the bias. move_constants, equalise: see the modules of these names; only
+    the second computes the same before rounding, so only it is on by default.
     """
 
     to: Eight = "int8"
@@ -40,7 +41,7 @@ class Recipe:
     weight_bits: int = 7
     clip: bool = True
     correct_bias: bool = True
-    move_constants: bool = True
+    move_constants: bool = False
     equalise: bool = True
 
 

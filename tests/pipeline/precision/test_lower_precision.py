@@ -142,7 +142,7 @@ def test_the_search_gives_up_without_a_budget_and_tells_the_costs(
 def test_a_steady_channel_moves_into_the_biases_and_the_network_stays_itself(
     card: ModelCard, make_network: MakeNetwork, discs: Path
 ):
-    made = candidates(card, make_network(constant=250.0), discs, equalise=False)
+    made = candidates(card, make_network(constant=250.0), discs, equalise=False, move_constants=True)
 
     assert [(each.layer, each.channel) for each in made.moved] == [("second", 7)]
     assert made.moved[0].amount == pytest.approx(237.5)
@@ -173,16 +173,16 @@ def test_the_gate_measures_a_worse_network_as_worse(card: ModelCard, make_networ
     assert min(each.sad for each in bad) > max(each.sad for each in good)
 
 
-def test_u2netp_in_int8_agrees_with_itself(card: ModelCard):
+def test_u2netp_in_int8_agrees_with_itself_when_two_layers_stay(card: ModelCard):
     if not is_fetched(card):
         pytest.skip("u2netp is not in the model cache: `mattemill models fetch u2netp`")
     samples = Path(__file__).parents[2] / "samples" / "photos"
-    inputs = calibration_inputs(card, [samples / name for name in ("cat.png", "astronaut.jpg")])
-    made = Candidates(card, model_path("u2netp"), "int8", inputs, Recipe(weight_bits=7))
+    inputs = calibration_inputs(card, [samples / "astronaut.jpg"])
+    made = Candidates(card, model_path("u2netp"), "int8", inputs, Recipe(equalise=False))
 
-    graph = made.make()
+    mended, broken = made.make(("Conv_787", "Conv_0")), made.make()
 
-    assert ("Conv_765", 14) in [(each.layer, each.channel) for each in made.moved]
-    assert float_layers(graph) == ()
-    assert difference(made, graph) < 5
-    assert session(graph.to_bytes()).get_outputs()[0].name == card.output.names[0]
+    assert float_layers(mended) == ("Conv_0", "Conv_787")
+    assert session(mended.to_bytes()).get_outputs()[0].name == card.output.names[0]
+    # Measured: .67 and 2.3 of 255.
+    assert difference(made, mended) < min(1.5, 0.5 * difference(made, broken))
