@@ -233,6 +233,7 @@ class Ledger:
             self._inventory.sizes[key] = size
             if self._follows:
                 self._committed.add(file.table)
+                self._others.replaced(file.table.column("key").to_pylist())
         try:
             write_log(self._store, self._layout, file)
         except StoreError as error:

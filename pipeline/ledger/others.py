@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -84,6 +84,10 @@ class Others:
             return True
         matte = self.matte(key)
         return matte is not None and matte.finished_at > row.finished_at
+
+    def replaced(self, stored_keys: Iterable[str]) -> None:
+        """This job has committed these anew: what was removed before no longer counts. Mattes tell by their time."""
+        self._removed.difference_update(stored_keys)
 
     def matte(self, key: str) -> LaidMatte | None:
         """The newest matte of another job that may lie under a key, None when this job's own is newer or none is."""

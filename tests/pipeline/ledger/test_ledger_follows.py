@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
-from ledger_case import LAYOUT, Clock, a_failure, a_matte, a_ref, open_ledger
+import pytest
+from ledger_case import LAYOUT, Clock, a_failure, a_matte, a_ref, open_ledger, run_job
 from memory_store import MemoryStore
 
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.outcome import Outcome
 from mattemill.pipeline.output_key import output_key
+from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import make_shard
 
 
@@ -28,6 +33,20 @@ def test_a_ledger_that_does_not_follow_spends_nothing_on_it() -> None:
     with open_ledger(store, clock) as ledger:
         ledger.commit(make_shard([ref]), {ref.key: a_matte(ref)})
         assert len(ledger.committed()) == 0
+
+
+@pytest.mark.parametrize("ends", [a_matte, lambda ref: a_failure()], ids=["matte", "failure"])
+def test_what_another_job_removed_is_due_once(ends: Callable[[ImageRef], Outcome]) -> None:
+    store, clock, ref = MemoryStore(), Clock(), a_ref("a.jpg")
+    run_job(store, clock, [ref])
+    cutout = JobConfig(output="cutout")
+    run_job(store, clock, [ref], lambda ref, generation: a_failure(), fingerprint="c" * 16, config=cutout)
+    with open_ledger(store, clock) as ledger:
+        ledger.follow()
+        assert ledger.generation_due(ref) == 1
+        ledger.commit(make_shard([ref], 1), {ref.key: ends(ref)})
+        assert ledger.generation_due(ref) is None
+        assert ledger.generation_due(replace(ref, etag="new")) == 2
 
 
 def test_the_matte_of_an_older_content_of_the_same_run_goes_when_the_newer_one_fails() -> None:
