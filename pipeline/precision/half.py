@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from mattemill.pipeline.precision.graph import Graph
+from mattemill.pipeline.precision.graph import Graph, drop_unused
 
 
 def halved(graph: Graph, kept: Collection[str] = ()) -> Graph:
@@ -15,6 +15,11 @@ def halved(graph: Graph, kept: Collection[str] = ()) -> Graph:
     model.CopyFrom(graph.model)
     for node in model.graph.node:  # the converter knows nodes by name only
         node.name = node.name or node.output[0]
+        if node.op_type == "Resize" and len(node.input) == 4 and node.input[3]:
+            # Scales beside sizes are an empty constant, which may be. Behind the converter's cast it is no constant
+            # any more, and ONNX Runtime refuses the two together.
+            node.input[2] = ""
+    drop_unused(model)
     return Graph(
         convert_float_to_float16(
             model, keep_io_types=True, op_block_list=DEFAULT_OP_BLOCK_LIST, node_block_list=sorted(kept)

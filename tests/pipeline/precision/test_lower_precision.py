@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from mattemill.pipeline.evaluation.datasets import open_sets
 from mattemill.pipeline.models.cache import is_fetched, model_path
 from mattemill.pipeline.models.card import ModelCard
+from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.precision.calibration import session
 from mattemill.pipeline.precision.gate import examples_of, measure
-from mattemill.pipeline.precision.graph import Graph
+from mattemill.pipeline.precision.graph import Graph, read_graph
+from mattemill.pipeline.precision.half import halved
 from mattemill.pipeline.precision.qdq import Recipe, float_layers, operators
 from mattemill.pipeline.precision.search import Candidates, calibration_inputs, search
 from mattemill.pipeline.precision.sensitivity import maps
@@ -97,6 +100,18 @@ def test_fp16_keeps_its_inputs_and_the_layers_that_are_to_stay(card: ModelCard, 
     assert weights.pop("second") == np.float32
     assert set(weights.values()) == {np.dtype(np.float16)}
     assert difference(made, graph) < 1
+
+
+def test_u2netp_in_fp16_loads_and_agrees_with_itself(u2netp: Path):
+    """Its enlargements have sizes, and empty scales beside them."""
+    graph = read_graph(u2netp, card_of("u2netp").output.names)
+    image = np.random.default_rng(0).normal(size=(1, 3, 320, 320)).astype(np.float32)
+    whole, half = (
+        onnxruntime.InferenceSession(each.model.SerializeToString()).run(None, {"input.1": image})[0]
+        for each in (graph, halved(graph))
+    )
+    assert np.abs(whole - half).mean() < 0.01
+    assert len(halved(graph).model.SerializeToString()) < 0.6 * u2netp.stat().st_size
 
 
 def test_kept_layers_stay_float(card: ModelCard, make_network: MakeNetwork, discs: Path):
