@@ -128,7 +128,7 @@ class JobConfig:
     ray_address: str | None = None  # None = a local Ray of this job's own
 
     # Seen from outside.
-    metrics: bool = True  # to Ray's metrics, for Prometheus: 0.6 ms every 2 s, whatever the job does
+    metrics: bool = True  # to Ray's metrics, for Prometheus: 1 ms every 2 s (benchmarks/metrics.py)
     price_per_hour: float = 0.0  # of all machines of the job, any currency: what `cost` counts; 0 = not told
 
     def __post_init__(self) -> None:
