@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from mattemill.cluster.committer import Committer
+from mattemill.cluster.committer import Commits, Committer
 from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.job import DEFAULT_STAGES, Clocked, OnProgress, Prepared, prepare_for, run_on_ray, summary_of
 from mattemill.cluster.main_loop import MOST_PENDING
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_FIRST_LOOK = 1.0  # seconds before Ray is started: enough to see that nothing may be received
 _LOOSE = 1000  # outcome files of shards that are there when a service starts, above which they are packed first
 
 
@@ -153,7 +152,8 @@ def serve(
         )
         committer = Committer(TellingLedger(ledger, intake.committed))
         on_progress = watched(on_progress, config, ledger, committer, cells)
-        feed = EventFeed(intake, lambda: _wants(cells, committer), lambda: _wake(cells), stop)
+        service = settings.idle_exit is None
+        feed = EventFeed(intake, lambda: wants(cells, committer, service=service), lambda: _wake(cells), stop)
         feed.start()
         try:
             summary = _work(job, feed, committer, ledger, settings, cells, on_progress, stop, stages, clocked)
@@ -234,7 +234,7 @@ def _work(
 ) -> JobSummary:
     tell = _telling(on_progress, feed) if on_progress is not None else None
     # A service has its workers ready before the first event; a run that ends with the queue may need none.
-    if not feed.wait_for_first(_FIRST_LOOK if settings.idle_exit is None else None):
+    if not feed.wait_for_first(0.0 if settings.idle_exit is None else None):
         return summary_of(job, feed, committer, ledger, clocked, stop.is_set())
     if not build_engines(job.config, job.place, tell, stop, clocked.started):
         return summary_of(job, feed, committer, ledger, clocked, stop.is_set())
@@ -245,7 +245,7 @@ def _work(
         committer,
         cells,
         already_done=lambda: ledger.counts.already_done,
-        seen=lambda: feed.polls,  # an empty queue that answers is no standstill
+        seen=lambda: feed.asked,  # an empty queue is no standstill, nor is one that is away
         stages=stages,
         on_progress=tell,
         stop=stop,
@@ -265,9 +265,18 @@ def _telling(on_progress: OnProgress, feed: EventFeed) -> OnProgress:
     return tell
 
 
-def _wants(cells: list[Cell], committer: Committer) -> bool:
-    """Whether the cell would take another shard. Before there is a cell, one shard is kept ready for it."""
-    return not cells or (cells[0].coordinator.wants_shards and committer.pending < MOST_PENDING)
+def wants(cells: Sequence[Cell], committer: Commits, *, service: bool) -> bool:
+    """Whether the cell would take another shard, and has workers for it.
+
+    What a service received before could only be given back when they do not come up, and a start that fails again and
+    again would use up the receives of messages that nobody ever looked at. Other runs start for the first event.
+    """
+    if not cells:
+        return not service
+    coordinator = cells[0].coordinator
+    # Tuples: the thread of the cell starts and ends workers meanwhile.
+    up = all(any(worker.ready for worker in tuple(pool.workers.values())) for pool in coordinator.pools.values())
+    return up and coordinator.wants_shards and committer.pending < MOST_PENDING
 
 
 def _wake(cells: list[Cell]) -> None:

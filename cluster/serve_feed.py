@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 from mattemill.cluster.committer import CommitLedger
@@ -15,8 +16,29 @@ from mattemill.pipeline.shard import Shard
 
 _log = logging.getLogger(__name__)
 
-_PAUSE = 0.1  # seconds between two steps that have nothing to receive
+_PAUSE = 0.1  # seconds between two steps that have nothing to receive, and between two looks for the end
 _AWAY = (1.0, 30.0)  # seconds between two steps while the queue does not answer: the first pause, the longest
+
+
+class Backoff:
+    """How long to wait for a queue that is away: longer each time, and at most a quarter of its visibility timeout, so
+    that the renewals that are due at its half are tried in time.
+    """
+
+    def __init__(self, visibility: float) -> None:
+        self._first, longest = _AWAY
+        self._longest = min(longest, visibility / 4)
+        self._next = self._first
+
+    def pause(self) -> float:
+        """Seconds until the next try."""
+        pause = min(self._longest, self._next)
+        self._next = 2 * pause
+        return pause
+
+    def reset(self) -> None:
+        """It has answered."""
+        self._next = self._first
 
 
 class EventFeed:
@@ -37,6 +59,8 @@ class EventFeed:
         self._something = threading.Event()
         self._error: BaseException | None = None
         self._idle = False
+        self._aways = 0
+        self._backoff = Backoff(intake.visibility)
         self._thread = threading.Thread(target=self._run, name="mattemill-intake", daemon=True)
 
     def start(self) -> None:
@@ -52,6 +76,12 @@ class EventFeed:
     def polls(self) -> int:
         """Answers of the queue: they show that it is there, also when nothing comes."""
         return self._intake.polls
+
+    @property
+    def asked(self) -> int:
+        """Answers of the queue, and tries that it or the store did not answer: what is waited for is elsewhere, and the
+        intake does not stand still."""
+        return self._intake.polls + self._intake.in_vain + self._aways
 
     @property
     def found(self) -> int:
@@ -99,22 +129,17 @@ class EventFeed:
             if not self._idle:
                 self._intake.abandon()
             while not self._closed.wait(_PAUSE):  # what is in flight comes to its end; its messages stay hidden
-                self._patiently(self._intake.renew)
+                self._patiently(self._intake.renew, self._closed)
         except BaseException as error:  # handed to the thread that takes
             self._error = error
             self._something.set()
             self._wake()
 
     def _receive(self) -> None:
-        away, longest = _AWAY
-        pause = away
         while not self._stop.is_set() and not self._closed.is_set():
             received, wants = self.polls, self._wants()
-            if not self._patiently(lambda wants=wants: self._intake.step(wants)):  # type: ignore[misc]
-                self._stop.wait(pause)
-                pause = min(longest, 2 * pause)
+            if not self._patiently(lambda wants=wants: self._intake.step(wants), self._closed, self._stop):  # type: ignore[misc]
                 continue
-            pause = away
             if self._intake.ready:
                 self._something.set()
                 self._wake()
@@ -127,13 +152,19 @@ class EventFeed:
                 self._stop.wait(_PAUSE)
         self._something.set()
 
-    def _patiently(self, step: Callable[[], None]) -> bool:
-        """Whether the queue answered."""
+    def _patiently(self, step: Callable[[], None], *ends: threading.Event) -> bool:
+        """Whether the queue answered; if not, some time has passed, or one of `ends` is set."""
         try:
             step()
         except QueueAwayError as error:
-            _log.warning("queue away error=%s next=asked_again", error)
+            self._aways += 1
+            pause = self._backoff.pause()
+            _log.warning("queue away error=%s next=asked_again seconds=%.1f", error, pause)
+            until = time.monotonic() + pause
+            while not any(end.is_set() for end in ends) and (left := until - time.monotonic()) > 0:
+                ends[0].wait(min(left, _PAUSE))
             return False
+        self._backoff.reset()
         return True
 
 
