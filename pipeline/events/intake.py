@@ -108,9 +108,11 @@ class Intake:
         """
         self._housekeep()
         if wants and not self.ready and self._book.waiting < self._shard_size and self._keeps_up:
+            asked = self._clock()
             messages = self._queue.receive(self._patience())
             self.polls += 1
             now = self._clock()
+            self._judge_until += now - asked
             if messages:
                 self._empty_since = None
             elif self._empty_since is None:
@@ -123,9 +125,9 @@ class Intake:
 
     @property
     def _keeps_up(self) -> bool:
-        """Whether more may be received: not while the store is away (what came now could not be read either), and not
-        while much waits already."""
-        if any(later.away for later in self._later):
+        """Whether more may be received: not while the store is away (what came now could not be read either; one event
+        alone does not say so, it may be its object that cannot be looked up), and not while much waits already."""
+        if sum(later.away for later in self._later) > 1:
             return False
         return self._book.parked + len(self._later) < _BEHIND * self._shard_size
 

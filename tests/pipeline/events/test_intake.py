@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from intake_case import Case, keys_of, settings
 from simulated_queue import SimulatedQueue, s3_body, s3_record
 
 from mattemill.pipeline.errors import ConfigError, ForbiddenError, StoreError, StoreUnavailableError, UsageError
 from mattemill.pipeline.events.errors import QueueAwayError
+from mattemill.pipeline.events.queue import Message
 from mattemill.pipeline.events.settings import EventSettings
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.storage.location import Location
@@ -318,7 +321,9 @@ def test_an_upload_that_may_never_be_looked_up_ends_as_a_failure(
     case = Case(shard_size=1, queue=SimulatedQueue(visibility=120.0))
     cut_before(case, "a.jpg")
     case.refusal = refusal
-    case.steps((seconds - 20) // 10, seconds=10.0)
+    end = case.queue.now + seconds
+    while case.queue.now < end - 20:
+        case.steps(seconds=10.0)
     assert len(case.ledger.rows) == 1
     case.steps(20, seconds=10.0)
     assert [row[1:] for row in case.ledger.rows] == [("e1", None, 0), ("e2", reason, 1)]
@@ -340,7 +345,7 @@ def test_while_the_store_is_away_one_look_a_step_is_taken_and_nothing_is_receive
     keys = [f"{i}.jpg" for i in range(40)]
     cut_before(case, *keys)
     case.refusal, case.head_seconds = StoreUnavailableError("503"), 20.0
-    while not case.intake.in_vain:
+    while len(case.intake._later) < 2:
         case.steps()
     sent(case, "new.jpg")
     received = case.intake.stats.received
@@ -358,6 +363,42 @@ def test_while_the_store_is_away_one_look_a_step_is_taken_and_nothing_is_receive
     assert case.queue.lying == {}
     assert {row.etag for key, row in case.ledger.newest.items() if "new" not in key} == {"e2"}
     assert len(case.ledger.rows) == 2 * len(keys) + 1
+
+
+def test_one_object_that_the_store_cannot_tell_of_is_not_a_store_that_is_away() -> None:
+    case = Case(shard_size=1, queue=SimulatedQueue(visibility=120.0))
+    cut_before(case, "bad.jpg")
+    real = case._head
+
+    def head(ref: ImageRef) -> Entry:
+        if "bad" in ref.key:
+            raise StoreUnavailableError("500")
+        return real(ref)
+
+    case.intake._judge._head = head  # type: ignore[attr-defined]
+    case.steps()
+    assert case.intake.in_vain == 1
+    sent(case, *(f"{i}.jpg" for i in range(5)))
+    for _ in range(60):
+        case.steps(seconds=1.0)
+        while case.intake.ready:
+            case.commit(case.take())
+    assert len(case.queue.lying) == 1
+    assert len(case.ledger.rows) == 1 + 5
+
+
+def test_what_comes_at_the_end_of_a_long_poll_is_judged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(shard_size=1, queue=SimulatedQueue(visibility=10.0))
+    real = case.queue.receive
+
+    def receive(wait: float) -> Sequence[Message]:
+        case.queue.now += wait
+        return real(wait)
+
+    monkeypatch.setattr(case.queue, "receive", receive)
+    sent(case, "a.jpg")
+    case.steps()
+    assert case.intake.ready
 
 
 def test_each_of_the_uploads_that_wait_for_the_store_is_asked_for_in_turn() -> None:
