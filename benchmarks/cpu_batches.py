@@ -9,7 +9,6 @@ its memory is its own. This is why engines on a CPU take one image at a time.
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import time
 from typing import Any
 
@@ -40,7 +39,7 @@ def measure(model: str, size: int) -> dict[str, Any]:
         for _ in range(_IMAGES // size):
             engine.run({card.input.name: batch})
         fastest = min(fastest, (time.thread_time() - began) / _IMAGES)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = bench.peak_memory()
     return {"batch": size, "core_ms_per_image": round(fastest * 1e3, 1), "peak_gb": round(peak / 1e9, 2)}
 
 

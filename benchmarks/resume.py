@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -113,7 +112,7 @@ def resume(sink: str, done: int) -> dict[str, Any]:
         first = time.monotonic()
         feed.stop()
         assert {ref.key for ref in shard.refs} == {ref.key for ref in new}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = bench.peak_memory()
         used = time.process_time() - cpu
         scanned = min(done, SCANNED)
 

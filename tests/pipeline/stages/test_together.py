@@ -335,8 +335,8 @@ def test_the_stages_of_a_split_job_ask_for_many_images_at_once(
     photos: dict[str, Photo], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = _Discs(4)
-    for stage in (detect, segment):
-        monkeypatch.setattr(stage, "load_saliency", lambda *_: network)
+    monkeypatch.setattr(detect, "load_localiser", lambda *_: network)
+    monkeypatch.setattr(segment, "load_segmenter", lambda *_: network)
     config = JobConfig(device="cpu")
     chosen = [photos[name] for name in ("coffee", "gravel", "temple-cut-off", "flower-rotated")]
     found = detect.DetectStage(config)([(photo,) for photo in chosen])
