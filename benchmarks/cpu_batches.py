@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import numpy as np
-from bench import finish, machine, machine_line, parser
+from bench import finish, machine, machine_line, parser, peak_memory
 
 from mattemill.pipeline.engines.catalogue import recipe_of
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
@@ -39,7 +39,7 @@ def measure(model: str, size: int) -> dict[str, Any]:
         for _ in range(_IMAGES // size):
             engine.run({card.input.name: batch})
         fastest = min(fastest, (time.thread_time() - began) / _IMAGES)
-    peak = bench.peak_memory()
+    peak = peak_memory()
     return {"batch": size, "core_ms_per_image": round(fastest * 1e3, 1), "peak_gb": round(peak / 1e9, 2)}
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from bench import finish, machine, machine_line, median, parser, say
+from bench import finish, machine, machine_line, median, parser, peak_memory, say
 
 from mattemill.cluster.feed import ShardFeed
 from mattemill.pipeline.config import JobConfig
@@ -112,7 +112,7 @@ def resume(sink: str, done: int) -> dict[str, Any]:
         first = time.monotonic()
         feed.stop()
         assert {ref.key for ref in shard.refs} == {ref.key for ref in new}
-        peak = bench.peak_memory()
+        peak = peak_memory()
         used = time.process_time() - cpu
         scanned = min(done, SCANNED)
 
