@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,7 @@ class StageWorker:
 
     def __init__(self) -> None:
         self._stage: Stage | None = None
+        self._previews = True
         self._who = f"{socket.gethostname()}:{os.getpid()}"
 
     def start(
@@ -74,6 +76,7 @@ class StageWorker:
         keep_freed_memory()
         stage: Stage = importlib.import_module(module).build_stage(name, config, sink)
         self._stage = stage
+        self._previews = config.previews
         return self._who, stage.device
 
     def call(self, packed: Packed, *payloads: Packed) -> tuple[Packed, Packed | None]:
@@ -101,7 +104,8 @@ class StageWorker:
                 outputs.append(output)
                 n_bytes += payload_bytes(output)
             elif isinstance(result, Failed):
-                replies.append(result.failure)
+                # Without previews no pixel of a failed photograph leaves this process.
+                replies.append(result.failure if self._previews else replace(result.failure, preview=None))
                 outputs.append(None)
             else:
                 raise RuntimeError(f"stage {stage.name} returned a {type(result).__name__}, not Done or Failed")

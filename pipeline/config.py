@@ -121,6 +121,9 @@ class JobConfig:
     drain_timeout: float = 90.0  # seconds for work in flight after SIGTERM; spot notices give 120
     lease_seconds: float = 20.0  # of silence after which a node's shards go to others: 40 heartbeats
 
+    # What is kept.
+    previews: bool = True  # of failures, a JPEG of 256 px: a person sees at a glance what went wrong; off for privacy
+
     # Object stores.
     endpoint_url: str | None = None  # of an S3-compatible store; None = AWS, or AWS_ENDPOINT_URL
     region: str | None = None  # None = as boto3 finds it

@@ -23,9 +23,9 @@ from mattemill.pipeline.shard import make_shard
 from mattemill.pipeline.stages.messages import CropMask, Cut
 
 
-def worker(stage: str, sink: str | None = None) -> StageWorker:
+def worker(stage: str, sink: str | None = None, config: JobConfig | None = None) -> StageWorker:
     made = StageWorker()
-    made.start("standin_stages", None, stage, JobConfig(), sink, {})
+    made.start("standin_stages", None, stage, config or JobConfig(), sink, {})
     return made
 
 
@@ -86,6 +86,15 @@ def test_a_failed_item_keeps_the_places_of_the_others(tmp_path: Path) -> None:
     assert outputs is not None
     assert outputs[1] is None
     assert outputs[2].ref.key == "b.jpg"
+
+
+@pytest.mark.parametrize("previews", [True, False])
+def test_without_previews_no_pixel_of_a_failed_photograph_leaves_the_worker(previews: bool) -> None:
+    nobody = ImageRef("fail-fetch-.jpg", "file:///fail-fetch-.jpg")
+    reply, _ = called(worker("fetch", config=JobConfig(previews=previews)), [(nobody,)])
+    [failed] = reply.results
+    assert isinstance(failed, Failure)
+    assert (failed.preview is not None) == previews
 
 
 def test_a_stage_that_loses_an_item_is_an_error_and_not_a_shift() -> None:
