@@ -7,20 +7,23 @@ import os
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import SourceError, StoreError, UsageError
 from mattemill.pipeline.sources.folder_source import FolderSource
+from mattemill.pipeline.sources.inventory import MANIFEST_NAME, Inventory
 from mattemill.pipeline.sources.manifest import Manifest
 from mattemill.pipeline.sources.manifest_rows import SUFFIXES
 from mattemill.pipeline.sources.source import Source
-from mattemill.pipeline.storage.location import FILE, Location, open_store
+from mattemill.pipeline.storage.location import FILE, S3, Location, open_store
 
 
 def open_source(text: str, config: JobConfig, exclude: Location | None = None) -> Source:
     """The source that `s3://bucket/prefix`, a local folder, or a manifest (.parquet, .csv, .jsonl) names.
 
+    `.../manifest.json` is that of an S3 Inventory.
     exclude: the sink of the job; what lies below it is no photograph of this source.
     Raises UsageError when it makes no sense, SourceError when it cannot be reached or is not there.
     """
     location = Location.parse(text)
-    is_manifest = location.name.lower().endswith(SUFFIXES)
+    is_inventory = location.name == MANIFEST_NAME
+    is_manifest = is_inventory or location.name.lower().endswith(SUFFIXES)
     if location.scheme == FILE:
         if not os.path.exists(location.path):
             raise SourceError(f"{location.path}: there is no such file or folder")
@@ -33,6 +36,13 @@ def open_source(text: str, config: JobConfig, exclude: Location | None = None) -
     try:
         if is_manifest:
             home = location.parent
+            if is_inventory:
+                return Inventory(
+                    location,
+                    open_store(home, config),
+                    lambda bucket: open_store(Location(S3, bucket, ""), config),
+                    exclude,
+                )
             return Manifest(location, open_store(home, config), exclude)
         if exclude is not None and exclude.contains(location):
             raise UsageError(
