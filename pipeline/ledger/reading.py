@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 
 THREADS = 16
 """Concurrent reads of shard files (about 20 kB each): hides the latency of an object store."""
+
+_DECODERS = min(4, os.cpu_count() or 1)
+"""Files decoded at once: that is work for the processor, and more threads only fight over Python's lock."""
 
 PACKED_THREADS = 2
 """Concurrent reads of packed files (up to 64 MB each): bounds the memory."""
@@ -53,9 +58,12 @@ class Inventory:
 
 def read_files(store: Store, keys: Iterable[str], schema: pa.Schema, threads: int = THREADS) -> Iterator[OutcomeFile]:
     """The files in the order of their keys, a bounded number of them in memory. Raises StoreError, LedgerError."""
+    decoding = threading.Semaphore(_DECODERS)
 
     def read(key: str) -> OutcomeFile:
-        return decode(store.get(key).data, key, schema)
+        data = store.get(key).data
+        with decoding:
+            return decode(data, key, schema)
 
     stream = iter(keys)
     with ThreadPoolExecutor(threads, thread_name_prefix="ledger-read") as pool:
