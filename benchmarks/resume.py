@@ -194,7 +194,7 @@ def main() -> None:
     options.add_argument("--shards", type=int, default=40_000)
     options.add_argument("--images", type=int, default=256, help="rows of a shard")
     options.add_argument("--runs", type=int, default=1)
-    options.add_argument("--loose-only", action="store_true", help="do not pack")
+    options.add_argument("--loose-only", action="store_true", help="do not pack; saved as resume_loose")
     options.add_argument("--folder", help="scratch folder with the space for all files")
     arguments = options.parse_args()
     scratch = Path(tempfile.mkdtemp(prefix="mattemill-resume-", dir=arguments.folder))
@@ -211,7 +211,7 @@ def main() -> None:
                 f"{one['first_shard_seconds']} s, peak {one['peak_bytes'] / 2**30:.2f} GiB; a listing runs over "
                 f"{one['listed_over_a_second']:,} done photographs a second"
             )
-    finish("resume", result, arguments, lines)
+    finish("resume_loose" if arguments.loose_only else "resume", result, arguments, lines)
 
 
 if __name__ == "__main__":
