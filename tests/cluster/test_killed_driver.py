@@ -39,7 +39,14 @@ def kill_when(driver: subprocess.Popen[str], ended: int, delay: float) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("seed", "placement"), [(1, "fused"), (2, "split"), (3, "fused")])
+# More seeds cost CI more than a minute each: they belong to the long form.
+LONG = pytest.mark.chaos_long
+
+
+@pytest.mark.parametrize(
+    ("seed", "placement"),
+    [(1, "fused"), pytest.param(2, "split", marks=LONG), pytest.param(3, "fused", marks=LONG)],
+)
 def test_a_driver_killed_at_random_points_ends_every_key_once(seed: int, placement: str, tmp_path: Path) -> None:
     rng = random.Random(seed)
     names = [f"{i:03d}.jpg" for i in range(IMAGES)]

@@ -75,7 +75,7 @@ def run_and_kill(client: Any, bucket: str, mattes: int, delay: float, log: Path)
         driver.kill()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.chaos_long)])
 def test_a_killed_command_given_again_ends_every_key_once(
     seed: int, photographs: set[str], u2netp: Path, bucket: str, s3_client: Any, tmp_path: Path
 ) -> None:
