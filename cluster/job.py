@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from mattemill.cluster.committer import Committer
 from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.feed import Feed, ShardFeed
+from mattemill.cluster.gpu_nodes import find_place
 from mattemill.cluster.layout import Layout, lay_out
 from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.gpus import find_gpus
-from mattemill.pipeline.engines.place import Place, place_of, settled
+from mattemill.pipeline.engines.place import Place, settled
 from mattemill.pipeline.errors import ModelError, StoreError
 from mattemill.pipeline.ledger.ledger import Ledger
 from mattemill.pipeline.ledger.resume import RetrySelection
@@ -63,6 +63,7 @@ class Prepared:
     fingerprint: str
     place: Place
     layout: Layout
+    elsewhere: bool  # the GPUs are on other nodes than the driver
 
 
 @dataclass(slots=True)
@@ -85,19 +86,27 @@ def prepare(source: str, sink: str, config: JobConfig, stages: str = DEFAULT_STA
     return prepare_for(open_source(source, config, exclude=where), where, config, stages)
 
 
-def prepare_for(source: Source, sink: Location, config: JobConfig, stages: str = DEFAULT_STAGES) -> Prepared:
-    """`prepare` with a source that is open already."""
+def prepare_for(
+    source: Source,
+    sink: Location,
+    config: JobConfig,
+    stages: str = DEFAULT_STAGES,
+    *,
+    wait: float = 0.0,
+    on_wait: Callable[[str], None] | None = None,
+    stop: threading.Event | None = None,
+) -> Prepared:
+    """`prepare` with a source that is open already. wait, on_wait, stop: as `find_place` has them."""
     _check_background(config)
     hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
     if stages == DEFAULT_STAGES:
         for name in set(saliency_networks(config).values()):
             saliency_file(config, name)  # here and not in a worker: before Ray is started and anything is written
-    place = place_of(config)
-    config = settled(config, place)
-    gpus = () if place.device == "cpu" else find_gpus().gpus
-    smallest = min((gpu.memory_bytes for gpu in gpus), default=0)
-    layout = lay_out(config, str(place), len(gpus), gpu_bytes=smallest)
-    return Prepared(source, sink, config, hashes, config.fingerprint(hashes), place, layout)
+    found = find_place(config, wait=wait, on_wait=on_wait, stop=stop)
+    config = settled(config, found.place)
+    layout = lay_out(config, str(found.place), found.gpus, gpu_bytes=found.gpu_bytes)
+    fingerprint = config.fingerprint(hashes)
+    return Prepared(source, sink, config, hashes, fingerprint, found.place, layout, found.elsewhere)
 
 
 def run_job(
@@ -123,7 +132,14 @@ def run_job(
     now = time.monotonic()
     clocked = Clocked(now, now)
     stop = stop or threading.Event()
-    job = prepare(source, sink, config, stages)
+    where = Location.parse(sink)
+
+    def tell(note: str) -> None:
+        if on_progress is not None:
+            on_progress(Progress(0, 0, None, 0.0, time.monotonic() - clocked.started, None, note=note))
+
+    opened = open_source(source, config, exclude=where)
+    job = prepare_for(opened, where, config, stages, wait=config.stall_timeout, on_wait=tell, stop=stop)
     clocked.phase("prepare")
     # The first thing that is written is the sink's binding: a sink that cannot be written is found here.
     with Ledger.open(sink, config, job.fingerprint, job.source.root, model_hashes=job.model_hashes) as ledger:
@@ -143,7 +159,7 @@ def run_job(
             if (
                 feed.wait_for_first(_FIRST_LOOK)
                 and not stop.is_set()
-                and build_engines(job.config, job.place, on_progress, stop, clocked.started)
+                and (job.elsewhere or build_engines(job.config, job.place, on_progress, stop, clocked.started))
             ):
                 clocked.phase("engines")
                 summary = _run_where(job, feed, committer, ledger, cells, crews, stages, on_progress, stop, clocked)
@@ -173,7 +189,7 @@ def plan_job(
     _check_background(config)
     where = Location.parse(sink)
     opened = open_source(source, config, exclude=where)
-    place = place_of(config)
+    place = find_place(config).place
     device, config = str(place), settled(config, place)
     needs = _model_needs(config)
     fingerprint: str | None = None

@@ -132,7 +132,12 @@ def serve(
     opened = _open(queue, sink, config, settings, source)
     for warning in opened.warnings:
         _log.warning("%s", warning)
-    job = prepare_for(opened.source, opened.sink, config, stages)
+
+    def tell(note: str) -> None:
+        if on_progress is not None:
+            on_progress(Progress(0, 0, None, 0.0, time.monotonic() - clocked.started, None, note=note))
+
+    job = prepare_for(opened.source, opened.sink, config, stages, wait=config.stall_timeout, on_wait=tell, stop=stop)
     clocked.phase("prepare")
     with Ledger.open(sink, config, job.fingerprint, job.source.root, model_hashes=job.model_hashes) as ledger:
         ledger.follow()
@@ -236,7 +241,7 @@ def _work(
     # A service has its workers ready before the first event; a run that ends with the queue may need none.
     if not feed.wait_for_first(0.0 if settings.idle_exit is None else None):
         return summary_of(job, feed, committer, ledger, clocked, stop.is_set())
-    if not build_engines(job.config, job.place, tell, stop, clocked.started):
+    if not (job.elsewhere or build_engines(job.config, job.place, tell, stop, clocked.started)):
         return summary_of(job, feed, committer, ledger, clocked, stop.is_set())
     clocked.phase("engines")
     loop, spilled = run_on_ray(

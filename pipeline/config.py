@@ -129,6 +129,7 @@ class JobConfig:
     region: str | None = None  # None = as boto3 finds it
     s3_client: str = "boto3"  # obstore: 7 times the GETs a second, other credential sources
     ray_address: str | None = None  # None = a local Ray of this job's own
+    nodes: int = 0  # that an autoscaled cluster is asked for; 0 = takes those that are there, and asks for the first
 
     # Seen from outside.
     metrics: bool = True  # to Ray's metrics, for Prometheus: 1 ms every 2 s (benchmarks/metrics.py)
@@ -149,6 +150,7 @@ class JobConfig:
             ("max_pixels", 1, 2**31),
             ("max_file_bytes", 1, 2**40),
             ("workers", 0, 10_000),
+            ("nodes", 0, 10_000),
             ("cpus", 0, 10_000),
             ("memory_bytes", 0, 2**50),
             ("in_flight_bytes", 0, 2**50),

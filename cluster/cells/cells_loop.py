@@ -19,7 +19,7 @@ from mattemill.cluster.main_loop import MOST_PENDING
 from mattemill.cluster.progress import Progress, StageState
 from mattemill.cluster.stall_guard import Snapshot, StageCounts, StallGuard
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.errors import JobRunningError
+from mattemill.pipeline.errors import JobRunningError, JobStalledError
 from mattemill.pipeline.shard import Shard
 
 _log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ class CellsLoop:
         self._retired: dict[str, str] = {}
         self._taken = 0
         self._ended = 0
+        self._nodeless_since: float | None = None
 
     def run(self) -> None:
         """Raises MattemillErrors; before it does, what came back is committed (unless another run took over)."""
@@ -135,9 +136,21 @@ class CellsLoop:
                 self._starting.add(self._crew.start(node))
                 self.cells_started += 1
                 self.used.add(node.id)
+        self._ask_for_nodes([node for node in nodes if node.id not in draining and node.id not in self._retired])
         if not self._crew.nodes and nodes and all(node.id in self._retired for node in nodes):
             why = "; ".join(sorted(set(self._retired.values())))
             raise BrokenStageError(f"no cell can work on any of {len(nodes)} node(s): {why}")
+
+    def _ask_for_nodes(self, nodes: list[Node]) -> None:
+        """Ask an autoscaler for what the settings want beyond the nodes that are there; for one where there is none."""
+        if nodes or self._crew.nodes:
+            self._nodeless_since = None
+        elif self._nodeless_since is None:
+            self._nodeless_since = self._clock()
+        missing = 0 if self._feed.exhausted and nodes else max(1, self._config.nodes) - len(nodes)
+        # The largest size that is there: a smaller demand would find room beside the cell of a larger node.
+        cpus = max((node.cpus for node in nodes), default=1)
+        self._crew.ask_for_nodes(max(0, missing), cpus, int(self._on_gpu))
 
     def _handle(self, heard: Heard) -> None:
         node = self._crew.nodes.get(heard.cell)
@@ -240,9 +253,19 @@ class CellsLoop:
             self._tell()
         if now >= self._due["guard"]:
             self._due["guard"] = now + _GUARD_SECONDS
+            self._check_nodes(now)
             stages = tuple(StageCounts(s.name, s.queued, s.running, s.workers, s.done) for s in self.stages())
             listing = not self._feed.exhausted
             self._guard.check(Snapshot(stages, self._ended, self._taken, listing, seen=self._seen()))
+
+    def _check_nodes(self, now: float) -> None:
+        if self._nodeless_since is not None and now - self._nodeless_since >= self._config.stall_timeout:
+            what = "a CPU and a GPU" if self._on_gpu else "a CPU"
+            raise JobStalledError(
+                f"no node of the Ray cluster has offered {what} for {now - self._nodeless_since:.0f} s "
+                "(stall_timeout): look at `ray status`, start a node, or look at the limits of the autoscaler's group. "
+                "What has ended is kept: the same command goes on from there."
+            )
 
     def _tell(self) -> None:
         if self._on_progress is None:
@@ -255,6 +278,8 @@ class CellsLoop:
         silent = sum(seat.silent for seat in seats)
         note = f"cells {len(seats)}, starting {len(self._starting)}, silent {silent}, lost {self.cells_lost}"
         note += f", shards leased again {self.desk.lost}"
+        if self._nodeless_since is not None:
+            note = f"waiting for a node; {note}"
         self._on_progress(
             Progress(
                 done=done,

@@ -24,6 +24,9 @@ from mattemill.pipeline.errors import MattemillError
 
 _log = logging.getLogger(__name__)
 
+CELL_CPUS = 0.01
+"""CPUs that a cell asks Ray for: hardly any, since it sizes itself by the node's cores, but enough to be seen there."""
+
 _NODE_DIED = "node has died"  # what an ActorDiedError says when its machine is the cause; Ray has no flag for it
 
 
@@ -105,6 +108,33 @@ def draining_nodes() -> set[str]:
         return set()
 
 
+class Scouts:
+    """Demands for whole nodes that wait before Ray: for these an autoscaler adds nodes.
+
+    A cell holds CELL_CPUS of its node, so that a demand for all CPUs of a node only fits on one without a cell. They
+    end with the driver; one that finds a node ends at once, and the node is then seen by whoever looks for nodes.
+    """
+
+    def __init__(self) -> None:
+        api: Any = ray
+        self._task: Any = api.remote(_nothing)
+        self._waiting: list[Any] = []
+
+    def keep(self, number: int, *, cpus: float = 1, gpus: float = 0) -> None:
+        """Have so many demands wait; those too many are taken back. cpus, gpus: of new ones."""
+        api: Any = ray
+        if self._waiting:
+            _, self._waiting = api.wait(self._waiting, num_returns=len(self._waiting), timeout=0)
+        while len(self._waiting) > number:
+            api.cancel(self._waiting.pop())
+        while len(self._waiting) < number:
+            self._waiting.append(self._task.options(num_cpus=cpus, num_gpus=gpus, max_retries=0).remote())
+
+
+def _nothing() -> None:
+    """What a scout does on the node that it finds."""
+
+
 class Crew:
     """The cells that run. `place`: of a cell on a node."""
 
@@ -114,13 +144,14 @@ class Crew:
         self._actors: dict[str, Any] = {}
         self._numbers = count(1)
         self._class: Any = ray.remote(CellActor)
+        self._scouts = Scouts()
         self.nodes: dict[str, Node] = {}
 
     def start(self, node: Node) -> str:
         """Start a cell on a node: its name. `hear` says when it is there."""
         name = f"{node.id[:8]}-{next(self._numbers)}"
         actor = self._class.options(
-            num_cpus=0,
+            num_cpus=CELL_CPUS,
             max_restarts=0,
             max_task_retries=0,
             allow_out_of_order_execution=True,
@@ -151,6 +182,10 @@ class Crew:
         except Empty:
             return heard
 
+    def ask_for_nodes(self, number: int, cpus: int, gpus: int) -> None:
+        """Have an autoscaler asked for so many more nodes with at least so many CPUs and GPUs; 0 takes it back."""
+        self._scouts.keep(number, cpus=cpus, gpus=gpus)
+
     def dismiss(self, cell: str) -> None:
         """End a cell with its workers."""
         actor = self._actors.pop(cell, None)
@@ -159,7 +194,8 @@ class Crew:
             ray.kill(actor, no_restart=True)
 
     def close(self) -> None:
-        """End all cells."""
+        """End all cells, and ask for no nodes any more."""
+        self._scouts.keep(0)
         for cell in list(self._actors):
             self.dismiss(cell)
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
+
+import ray
 
 from mattemill.cluster.cells.cell_actor import CellPlace
 from mattemill.cluster.cells.cells_loop import CellsLoop
@@ -17,8 +20,13 @@ from mattemill.cluster.workers import module_folder, store_environment
 
 
 def many_nodes(job: Prepared) -> bool:
-    """Whether the cluster has more than one node that can hold a cell of this job."""
-    return len(nodes_for_cells(job.layout.gpus > 0)) > 1
+    """Whether the job runs in a cell a node: unless the driver's own node is the only one that can hold one.
+
+    With none at all, too: nodes of an autoscaled cluster come later, and a head without CPUs shall not do the work.
+    """
+    nodes = nodes_for_cells(job.layout.gpus > 0)
+    api: Any = ray
+    return [node.id for node in nodes] != [api.get_runtime_context().get_node_id()] or job.config.nodes > 1
 
 
 def run_cells(

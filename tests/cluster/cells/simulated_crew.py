@@ -93,6 +93,7 @@ class SimulatedCrew:
         self.nodes: dict[str, Node] = {}
         self.started: list[str] = []
         self.shards_by_node: Counter[str] = Counter()
+        self.asked_for: list[tuple[int, int, int]] = []
         self.fails_to_start: dict[str, bool] = {}
         self._lease = lease
         self._processes: dict[str, _Process] = {}
@@ -123,6 +124,11 @@ class SimulatedCrew:
             self._processes[name] = _Process(place, CellDesk(self._lease, self.now))
             self._heard.append(Heard(name, host=place.id))
         return name
+
+    def ask_for_nodes(self, number: int, cpus: int, gpus: int) -> None:
+        """Every change is kept in `asked_for`."""
+        if self.asked_for[-1:] != [(number, cpus, gpus)]:
+            self.asked_for.append((number, cpus, gpus))
 
     def send(self, cell: str, orders: Orders) -> None:
         process = self._processes.get(cell)
@@ -184,7 +190,7 @@ class Run:
     notes: list[Progress]
 
 
-def make_run(monkeypatch: Any, crew: SimulatedCrew, source: Source, lease: float) -> Run:
+def make_run(monkeypatch: Any, crew: SimulatedCrew, source: Source, lease: float, *, nodes: int = 0) -> Run:
     """The loop over this crew; Ray's lists of nodes are the crew's."""
     from mattemill.cluster.cells import cells_loop
 
@@ -199,7 +205,7 @@ def make_run(monkeypatch: Any, crew: SimulatedCrew, source: Source, lease: float
         crew,
         source,
         rows,
-        JobConfig(lease_seconds=lease, stall_timeout=120.0, drain_timeout=20.0),
+        JobConfig(lease_seconds=lease, stall_timeout=120.0, drain_timeout=20.0, nodes=nodes),
         on_gpu=False,
         already_done=lambda: 0,
         seen=lambda: source.taken,
