@@ -30,9 +30,6 @@ from mattemill.cluster.cli import options
 from mattemill.cluster.cli.main import build_parser, main
 from mattemill.cluster.machine import object_store_bytes
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.engines.gpus import find_gpus
-from mattemill.pipeline.engines.place import place_of
-from mattemill.pipeline.errors import DeviceError
 from mattemill.pipeline.ledger.holder import Holder
 from mattemill.pipeline.ledger.layout import layout_below
 from mattemill.pipeline.ledger.lease import EXPIRES_AFTER, acquire_lease
@@ -328,12 +325,13 @@ def test_nights_never_overlap_within_the_cron_job() -> None:
     assert night["spec"]["concurrencyPolicy"] == "Forbid"
 
 
-def test_a_head_without_a_gpu_refuses_one_as_the_overlay_says() -> None:
-    """Fails when drivers learn to see other nodes' GPUs: then ray-gpu's first lines and docs/deploy.md must change."""
-    if find_gpus().gpus:
-        pytest.skip("this machine has a GPU")
-    with pytest.raises(DeviceError):
-        place_of(JobConfig(device="cuda", ray_address="auto"))
+@pytest.mark.parametrize("overlay", ["ray", "ray-gpu"])
+def test_a_night_over_many_nodes_asks_the_autoscaler_for_as_many_as_there_may_be(overlay: str) -> None:
+    (night,) = of_kind("RayCronJob", built(overlay))
+    job = night["spec"]["jobTemplate"]
+    (group,) = job["rayClusterSpec"]["workerGroupSpecs"]
+    assert f"--set nodes={group['maxReplicas']}" in job["entrypoint"]
+    assert group["minReplicas"] == group["replicas"] == 0, "idle machines before the first demand"
 
 
 def test_the_ray_clusters_are_what_many_nodes_need() -> None:
