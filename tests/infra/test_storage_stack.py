@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,10 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from botocore import xform_name
 from event_server import EventServer
-from manifests import INFRA, program, settings, yaml
+from manifests import INFRA, built, program, settings, yaml
+from PIL import Image
 
 from mattemill.pipeline.events.checks import check_queue
 from mattemill.pipeline.events.notices import read_notices
@@ -186,6 +193,69 @@ def test_an_upload_comes_out_of_the_stacks_queue_as_an_event(
             assert notices.bad == []
             created += notices.created
     assert [(each.bucket, each.key, each.size) for each in created] == [("shop-photographs", "uploads/red shoe.jpg", 6)]
+
+
+def services_command(**values: str) -> list[str]:
+    """What the container of the service runs, with these for the settings of base/settings.env."""
+    (deployment,) = [each for each in built("cpu") if each["kind"] == "Deployment"]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    for name, value in values.items():
+        assert f"$({name})" in container["args"]
+        container["args"] = [word.replace(f"$({name})", value) for word in container["args"]]
+    assert "command" not in container, "then it is no longer mattemill's own"
+    return [sys.executable, "-m", "mattemill.cluster.cli.main", *container["args"]]
+
+
+@pytest.mark.slow
+def test_the_services_command_takes_uploads_to_mattes_in_the_stacks_buckets(
+    stack: tuple[EventServer, dict[str, str]], u2netp: Path, sample_photos: Path, tmp_path: Path
+) -> None:
+    server, outputs = stack
+    server.sqs.purge_queue(QueueUrl=outputs["QueueUrl"])  # of what another test has put there
+    command = services_command(
+        UPLOADS_QUEUE=outputs["QueueUrl"],
+        UPLOADS_SOURCE="s3://shop-photographs/uploads/",
+        UPLOADS_SINK="s3://shop-mattes/uploads/",
+    )
+    photo = (sample_photos / "catalogue" / "mug.jpg").read_bytes()
+    server.s3.put_object(Bucket="shop-photographs", Key="uploads/mug.jpg", Body=photo)
+    server.s3.put_object(Bucket="shop-photographs", Key="uploads/note.jpg", Body=b"no photograph")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    log = tmp_path / "log"
+    with log.open("w") as out:
+        service = subprocess.Popen(
+            command, stdout=out, stderr=out, env={**environment, **server.environment}, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 150
+        while len(rows := ended(server)) < 2:
+            assert service.poll() is None, f"it ended by itself: {log.read_text()}"
+            assert time.monotonic() < deadline, f"no outcome in 150 s: {log.read_text()}"
+            time.sleep(0.2)
+        service.send_signal(signal.SIGTERM)
+        assert service.wait(120) == 0, log.read_text()
+    finally:
+        service.kill()
+
+    assert {key: row["reason"] for key, row in rows.items()} == {"mug.jpg": None, "note.jpg": "unsupported_type"}
+    body = server.s3.get_object(Bucket="shop-mattes", Key=rows["mug.jpg"]["output_key"])["Body"].read()
+    alpha = np.asarray(Image.open(io.BytesIO(body)).split()[-1])
+    assert (alpha.min(), alpha.max()) == (0, 255)
+    assert alpha.shape == np.asarray(Image.open(io.BytesIO(photo))).shape[:2]
+    left = server.sqs.get_queue_attributes(QueueUrl=outputs["QueueUrl"], AttributeNames=["All"])["Attributes"]
+    assert {left["ApproximateNumberOfMessages"], left["ApproximateNumberOfMessagesNotVisible"]} == {"0"}
+
+
+def ended(server: EventServer) -> dict[str, dict[str, Any]]:
+    """The rows of the uploads' sink by key, read past mattemill's own code."""
+    found: dict[str, dict[str, Any]] = {}
+    for item in server.s3.list_objects_v2(Bucket="shop-mattes").get("Contents", ()):
+        if "/outcomes/" in item["Key"]:
+            body = server.s3.get_object(Bucket="shop-mattes", Key=item["Key"])["Body"].read()
+            for row in pq.ParquetFile(io.BytesIO(body)).read(["key", "reason", "output_key"]).to_pylist():
+                assert row["key"] not in found, "a doubled row"
+                found[row["key"]] = row
+    return found
 
 
 # ministack makes the queues without their RedrivePolicy and the buckets without their encryption and access block (it
