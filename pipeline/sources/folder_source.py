@@ -8,7 +8,7 @@ from mattemill.pipeline.errors import SourceError, StoreError
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.sources.skipping import Skipping
 from mattemill.pipeline.storage.location import Location
-from mattemill.pipeline.storage.store import Store
+from mattemill.pipeline.storage.store import ListsMany, Store
 
 
 class FolderSource:
@@ -34,8 +34,9 @@ class FolderSource:
         skipping = self._skipping = Skipping(self._exclude)
         start = len(self._location.prefix)
         anything = False
+        store, prefix = self._store, self._location.prefix
         try:
-            for entry in self._store.list(self._location.prefix):
+            for entry in store.list_many(prefix) if isinstance(store, ListsMany) else store.list(prefix):
                 anything = True
                 key = entry.key[start:]
                 uri = self.root + key

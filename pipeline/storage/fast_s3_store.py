@@ -76,6 +76,10 @@ class FastS3Store:
         """Objects under a prefix, as `Store.list`."""
         return self._slow.list(prefix, start_after=start_after)
 
+    def list_many(self, prefix: str) -> Iterator[Entry]:
+        """As `S3Store.list_many`."""
+        return self._slow.list_many(prefix)
+
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
         self._slow.delete(key)

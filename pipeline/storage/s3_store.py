@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from mattemill.pipeline.errors import ChangedObjectError, ObjectTooLargeError
 from mattemill.pipeline.storage.integrity import BodyCheck
+from mattemill.pipeline.storage.parallel_listing import parallel_listing
 from mattemill.pipeline.storage.retry import TransientError, retried
 from mattemill.pipeline.storage.s3_client import S3Options, already_there, meaning, s3_client
 from mattemill.pipeline.storage.store import Blob, Entry
@@ -29,6 +31,7 @@ class S3Store:
         self.client: Any = s3_client(self.options)
         self.endpoint: str = self.client.meta.endpoint_url
         self._check = BodyCheck(self.endpoint)
+        self.in_key_order = _lists_in_key_order(self.endpoint, bucket)
 
     def get(self, key: str, *, etag: str | None = None, max_bytes: int | None = None) -> Blob:
         """All bytes of an object, as `Store.get`; a cut, stalled or damaged body is read again."""
@@ -76,6 +79,25 @@ class S3Store:
                 return
             asked["ContinuationToken"] = token
 
+    def list_many(self, prefix: str) -> Iterator[Entry]:
+        """As `list`, a long listing by several threads where the store is sure to list in the order of the keys."""
+        if not self.in_key_order:
+            return self.list(prefix)
+        return parallel_listing(lambda after: self.page(prefix, after), self._what(prefix))
+
+    def page(self, prefix: str, after: str | None, size: int = 1000) -> tuple[Sequence[Entry], bool]:
+        """Up to `size` objects after a key, and whether more follow."""
+        what = self._what(prefix)
+        asked: dict[str, Any] = {"Prefix": prefix, "MaxKeys": size}
+        if after is not None:
+            asked["StartAfter"] = after
+        page = retried(self.options.retry, what, lambda: self._call("list_objects_v2", what, **asked))
+        found = [
+            Entry(item["Key"], item["Size"], item["ETag"].strip('"'), item["LastModified"])
+            for item in page.get("Contents", ())
+        ]
+        return found, bool(page.get("IsTruncated"))
+
     def delete(self, key: str) -> None:
         """Remove an object; a missing one is no error."""
         what = self._what(key)
@@ -110,6 +132,12 @@ class S3Store:
             _drop(body)
             raise meaning(error, what, self.endpoint) from error
         return Blob(data, found)
+
+
+def _lists_in_key_order(endpoint: str, bucket: str) -> bool:
+    """Amazon's general purpose buckets do; directory buckets and some compatible stores do not."""
+    host = urlsplit(endpoint).hostname or ""
+    return host.endswith((".amazonaws.com", ".amazonaws.com.cn")) and not bucket.endswith("--x-s3")
 
 
 def _drop(body: Any) -> None:

@@ -70,3 +70,11 @@ class SoonDurable(Protocol):
 
     def flush(self) -> None:
         """Everything that was put before this call is on disk when it returns. Raises StoreUnavailableError."""
+
+
+@runtime_checkable
+class ListsMany(Protocol):
+    """A store that has a quicker way to list millions of objects: `S3Store`, `FastS3Store`."""
+
+    def list_many(self, prefix: str) -> Iterator[Entry]:
+        """The same entries in the same order as `Store.list`; close the iterator to end its threads."""
