@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mattemill.cluster import engine_builds, job
+from mattemill.cluster import engine_builds, gpu_nodes, job
 from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.layout import lay_out, workers_per_gpu
 from mattemill.cluster.progress import Progress
@@ -106,12 +106,12 @@ def test_what_a_job_leaves_open_is_settled_for_all_its_workers(
 ) -> None:
     monkeypatch.setenv("MATTEMILL_MODELS", str(u2netp.parent))
     found = DriverFound("13.0", (Gpu(0, "NVIDIA H200", "9.0", 141 << 30),), None)
-    monkeypatch.setattr(job, "find_gpus", lambda: found)
-    monkeypatch.setattr(job, "place_of", lambda config: _PLACE)
+    monkeypatch.setattr(gpu_nodes, "find_gpus", lambda: found)
+    monkeypatch.setattr(gpu_nodes, "place_of", lambda config: _PLACE)
     on_gpu = job.prepare(str(sample_photos), str(tmp_path / "out"), JobConfig(cpus=16))
     assert (on_gpu.config.device, on_gpu.config.engine, on_gpu.config.precision) == ("cuda", "tensorrt", "fp16")
     assert (on_gpu.layout.gpus, on_gpu.layout.device) == (1, "cuda:0 tensorrt fp16")
-    monkeypatch.setattr(job, "place_of", lambda config: CPU)
+    monkeypatch.setattr(gpu_nodes, "place_of", lambda config: CPU)
     on_cpu = job.prepare(str(sample_photos), str(tmp_path / "out"), JobConfig(cpus=16))
     assert (on_cpu.config.device, on_cpu.layout.gpus) == ("cpu", 0)
     assert on_cpu.fingerprint == JobConfig().fingerprint(on_cpu.model_hashes) != on_gpu.fingerprint
