@@ -6,8 +6,8 @@ The outcome files are made by the ledger's own writer (one real shard's rows wit
 folder: what an object store's latency adds is not in these figures. Then, each in a process of its own: the ledger is
 opened as a job opens it (bind, lease, all outcome files read, failure log looked at) and a feed gives the first shard
 of a listing whose first photograph is new; peak memory is that of the process. How fast a listing runs over photographs
-that are done is timed beside it. First with all files loose (a driver that was killed), then packed (a job that had
-ended).
+that are done is timed beside it. First with all files loose (which no job leaves any more: they are packed while it
+runs), then as a driver leaves them that is killed just before its next packing, then packed (a job that had ended).
 """
 
 from __future__ import annotations
@@ -147,6 +147,15 @@ def in_own_process(sink: Path, done: int, runs: int) -> dict[str, Any]:
     return {**min(found, key=lambda run: abs(run["first_shard_seconds"] - middle)), "runs": found}
 
 
+def pack_as_running(sink: str) -> float:
+    """Seconds of the packing that a job does while it runs; as many loose files stay as can at the most."""
+    with Ledger.open(sink, JobConfig(), FINGERPRINT, ROOT) as ledger:
+        began = time.monotonic()
+        while ledger.pack_due():
+            ledger.pack_some()
+        return time.monotonic() - began
+
+
 def pack(sink: str) -> float:
     """Seconds of the end of a job: the shards' files become a few large ones."""
     with Ledger.open(sink, JobConfig(), FINGERPRINT, ROOT) as ledger:
@@ -176,6 +185,10 @@ def measure(arguments: Namespace, scratch: Path) -> dict[str, Any]:
         "loose": loose,
     }
     if not arguments.loose_only:
+        beside = pack_as_running(str(sink))
+        say(f"packed in pieces, as beside a job, in {beside:.0f} s")
+        killed = in_own_process(sink, done, arguments.runs)
+        result |= {"packing_beside_a_job_seconds": round(beside, 1), "killed": killed}
         seconds = pack(str(sink))
         files = list((sink / layout_below("").outcomes(FINGERPRINT)).glob("packed-*"))
         say(f"packed into {len(files)} files in {seconds:.0f} s")
@@ -203,7 +216,7 @@ def main() -> None:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     lines = [machine_line(result["machine"])]
-    for kind in ("loose", "packed"):
+    for kind in ("loose", "killed", "packed"):
         if kind in result:
             one = result[kind]
             lines.append(

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
+from mattemill.pipeline.errors import JobRunningError, LedgerError, StoreError
 from mattemill.pipeline.outcome import Failure, Outcome
 from mattemill.pipeline.shard import Shard
 
 _log = logging.getLogger(__name__)
 
 _THREADS = 2  # one PUT is written while the next table is made
+_PACK_PAUSE = 300.0  # seconds until packing is tried again after it failed
 _CHECK_SECONDS = 30.0  # between looks at the lease, when nothing is committed
 
 
@@ -24,6 +26,10 @@ class CommitLedger(Protocol):
     def commit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> bool: ...
 
     def check(self) -> None: ...
+
+    def pack_due(self) -> bool: ...
+
+    def pack_some(self) -> None: ...
 
 
 class Commits(Protocol):
@@ -53,6 +59,9 @@ class Committer:
         self._running: deque[tuple[Future[bool], Shard, Mapping[str, Outcome]]] = deque()
         self._looking: Future[None] | None = None
         self._looked = clock()
+        self._packs = ThreadPoolExecutor(1, thread_name_prefix="mattemill-pack")
+        self._packing: Future[None] | None = None
+        self._pack_after = clock()
         self.cut = 0
         self.failed: dict[str, int] = {}
         self.shards = 0
@@ -77,6 +86,7 @@ class Committer:
         if self._looking is None and now - self._looked >= _CHECK_SECONDS:
             self._looked = now
             self._looking = self._pool.submit(self._ledger.check)
+        self._pack(now)
 
     def drain(self) -> None:
         """Wait for all commits. Raises what one raised."""
@@ -84,8 +94,23 @@ class Committer:
             self._count()
 
     def close(self) -> None:
-        """End the threads; what was not begun is not committed."""
+        """End the threads; what was not begun is not committed. Waits for the file that is being packed."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._packs.shutdown(wait=True, cancel_futures=True)
+
+    def _pack(self, now: float) -> None:
+        """Pack committed shards behind the commits, a piece at a time. A failure costs nothing but the packing."""
+        if self._packing is not None and self._packing.done():
+            packing, self._packing = self._packing, None
+            try:
+                packing.result()
+            except JobRunningError:
+                raise
+            except (StoreError, LedgerError) as error:
+                self._pack_after = now + _PACK_PAUSE
+                _log.warning("shards not packed error=%s next=again_in_%.0f_s", error, _PACK_PAUSE)
+        if self._packing is None and now >= self._pack_after and self._ledger.pack_due():
+            self._packing = self._packs.submit(self._ledger.pack_some)
 
     def _count(self) -> None:
         future, shard, outcomes = self._running.popleft()

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_LOOSE = 1000  # outcome files of shards that are there when a service starts, above which they are packed first
-
 
 @dataclass(frozen=True, slots=True)
 class ServePlan:
@@ -141,9 +139,6 @@ def serve(
     clocked.phase("prepare")
     with Ledger.open(sink, config, job.fingerprint, job.source.root, model_hashes=job.model_hashes) as ledger:
         ledger.follow()
-        if ledger.loose_files > _LOOSE:
-            # A service ends by a stop, whose deadline is no time for it.
-            ledger.finish_job()
         clocked.phase("ledger")
         cells: list[Cell] = []
         intake = Intake(

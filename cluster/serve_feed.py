@@ -182,3 +182,9 @@ class TellingLedger:
 
     def check(self) -> None:
         self._ledger.check()
+
+    def pack_due(self) -> bool:
+        return self._ledger.pack_due()
+
+    def pack_some(self) -> None:
+        self._ledger.pack_some()

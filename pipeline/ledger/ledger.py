@@ -18,11 +18,12 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import islice
 from types import TracebackType
 from typing import Self
 
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.errors import AlreadyThereError, LedgerError, StoreError
+from mattemill.pipeline.errors import AlreadyThereError, LedgerError, MissingObjectError, StoreError
 from mattemill.pipeline.ledger.binding import Listing, bind, check_binding, job_record, read_job, write_job
 from mattemill.pipeline.ledger.committed import NewestRow, changed
 from mattemill.pipeline.ledger.failure_log import repair_log, write_log
@@ -32,7 +33,7 @@ from mattemill.pipeline.ledger.lease import Lives, RunLease, acquire_lease
 from mattemill.pipeline.ledger.others import LaidMatte, read_others
 from mattemill.pipeline.ledger.outcome_file import CONTENT_TYPE, OutcomeFile, code_version, decode, encode, shard_table
 from mattemill.pipeline.ledger.packing import LARGEST, SMALL, pack_files
-from mattemill.pipeline.ledger.reading import log_partitions, read_committed
+from mattemill.pipeline.ledger.reading import Inventory, log_partitions, read_committed
 from mattemill.pipeline.ledger.resume import Head, ResumeCounts, RetrySelection, due
 from mattemill.pipeline.ledger.schema import FileFacts
 from mattemill.pipeline.outcome import Failure, Outcome
@@ -45,6 +46,12 @@ from mattemill.pipeline.storage.store import Store
 log = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
+
+_PIECE_ROWS = 100_000
+"""Rows that are packed at once while a job runs: about 150 MB of memory and three seconds of one core."""
+
+_PIECE_SHARDS = (50, 1000)
+"""Shards that are packed at once while a job runs: at least, at most."""
 
 
 def utc_now() -> datetime:
@@ -72,6 +79,9 @@ class Ledger:
         self._lease = lease
         self._now = now
         self._lock = threading.Lock()
+        self._packing = threading.Lock()
+        self._unlogged: set[str] = set()  # committed shards whose failures are not in the failure log yet
+        self._piece = min(max(_PIECE_ROWS // config.shard_size, _PIECE_SHARDS[0]), _PIECE_SHARDS[1])
         self._committed, self._inventory = read_committed(store, layout, fingerprint)
         self._contained = self._inventory.contained()
         self._others = read_others(store, layout, fingerprint, config, self._committed)
@@ -225,10 +235,18 @@ class Ledger:
             file = OutcomeFile(key, facts, table, len(data))
         except AlreadyThereError:
             # An earlier run's; or ours, when the answer to the first try of this PUT was lost. What lies there counts.
-            there = self._store.get(key).data
+            try:
+                there = self._store.get(key).data
+            except MissingObjectError:
+                if shard.id in self._contained:  # packed since
+                    return False
+                raise
             size, wrote = len(there), there == data
             file = decode(there, key)
         with self._lock:
+            if shard.id in self._contained:  # packed since; the file is left over, readers pass over it
+                return False
+            self._unlogged.add(shard.id)
             self._inventory.shards[shard.id] = log_partitions(file)
             self._inventory.sizes[key] = size
             if self._follows:
@@ -238,7 +256,51 @@ class Ledger:
             write_log(self._store, self._layout, file)
         except StoreError as error:
             log.warning("failure log behind shard=%s error=%s next=finish_job_repairs_it", shard.id, error)
+        else:
+            with self._lock:
+                self._unlogged.discard(shard.id)
         return wrote
+
+    def pack_due(self) -> bool:
+        """Whether there are enough shards' files for `pack_some` to make one of them."""
+        return len(self._inventory.shards) - len(self._unlogged) >= self._piece
+
+    def pack_some(self) -> None:
+        """Make one packed file of the shards that were committed first, beside commits that go on.
+
+        A driver that is killed then leaves few small files for the next run to read. Those whose failures are not in
+        the failure log yet stay until `finish_job`. Raises what `finish_job` does, and all that is committed stands.
+        """
+        lease = self._writable()
+        with self._packing:
+            with self._lock:
+                logged = (shard for shard in self._inventory.shards if shard not in self._unlogged)
+                shards = list(islice(logged, self._piece))
+                piece = Inventory(
+                    shards={shard: self._inventory.shards[shard] for shard in shards},
+                    next_number=self._inventory.next_number,
+                )
+            pack_files(
+                self._store,
+                self._layout,
+                self._fingerprint,
+                piece,
+                self._now,
+                lease.check,
+                packed=lambda facts: self._packed(facts, piece),
+            )
+            with self._lock:
+                self._inventory.packed |= piece.packed
+                self._inventory.sizes |= piece.sizes
+                self._inventory.rows |= piece.rows
+
+    def _packed(self, facts: FileFacts, piece: Inventory) -> None:
+        with self._lock:
+            self._contained.update(facts.shards)
+            self._inventory.next_number = piece.next_number + 1
+            for shard in facts.shards:
+                self._inventory.shards.pop(shard, None)
+                self._inventory.sizes.pop(self._layout.shard_file(self._fingerprint, shard), None)
 
     def finish_job(self, *, largest: int = LARGEST, small: int = SMALL) -> None:
         """Make the failure log whole and pack the shards' files. Call it when nothing is in flight any more.
@@ -248,8 +310,9 @@ class Ledger:
         """
         lease = self._writable()
         lease.check()
-        with self._lock:
+        with self._packing, self._lock:
             self._repair_log()
+            self._unlogged.clear()
             pack_files(
                 self._store,
                 self._layout,

@@ -1,4 +1,4 @@
-"""Packing: when a job ends, its shards' files become a few large ones.
+"""Packing: a job's shards' files become a few large ones, in pieces while it runs and all of them when it ends.
 
 Only rows that can never count again are dropped: of the rows of a key within one packed file, the newest stays. Which
 row of a key is the newest is a total order, so the newest of a part is the only one of it that can be the newest of
@@ -61,11 +61,13 @@ def pack_files(
     *,
     largest: int = LARGEST,
     small: int = SMALL,
+    packed: Callable[[FileFacts], None] = lambda facts: None,
 ) -> None:
     """Join the shards' files and the small packed ones; delete what is contained in packed files.
 
     The failure log of all shards in the inventory must be whole. The inventory is brought up to date.
     before_write: called before each PUT and each delete; raises when this run may not write any more.
+    packed: called when a packed file is written, before what it contains is deleted.
     """
     _delete(store, inventory, list(inventory.leftovers), before_write)
     inventory.leftovers.clear()
@@ -89,6 +91,7 @@ def pack_files(
         data = encode(table, facts, ROW_GROUP)
         before_write()
         _write_packed(store, key, data, facts)
+        packed(facts)
         inventory.packed[key] = facts
         inventory.sizes[key] = len(data)
         inventory.rows[key] = table.num_rows

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 import pytest
 from simulated_cell import shards_of
@@ -32,6 +33,12 @@ class MemoryLedger:
         self.checks += 1
         if self.raises is not None:
             raise self.raises
+
+    def pack_due(self) -> bool:
+        return False
+
+    def pack_some(self) -> None:
+        raise AssertionError("nothing is due")
 
 
 def test_committed_shards_are_counted_by_how_their_images_ended() -> None:
@@ -69,3 +76,58 @@ def test_a_lease_that_was_taken_over_is_noticed_without_a_commit() -> None:
     with pytest.raises(JobRunningError):
         committer.check()
     assert ledger.checks == 1
+
+
+class PackingLedger(MemoryLedger):
+    """Two pieces are due; the first packing raises what it is given."""
+
+    def __init__(self, first: Exception | None = None) -> None:
+        super().__init__()
+        self.due = 2
+        self.first = first
+
+    def pack_due(self) -> bool:
+        return self.due > 0
+
+    def pack_some(self) -> None:
+        first, self.first = self.first, None
+        if first is not None:
+            raise first
+        self.due -= 1
+
+
+def check_until(committer: Committer, done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        committer.check()
+        time.sleep(0.001)
+
+
+def test_what_is_due_is_packed_beside_the_commits() -> None:
+    ledger = PackingLedger()
+    committer = Committer(ledger)
+    check_until(committer, lambda: ledger.due == 0)
+    committer.close()
+
+
+def test_a_packing_that_fails_is_tried_again_later_and_ends_no_job() -> None:
+    now = 0.0
+    ledger = PackingLedger(StoreUnavailableError("503"))
+    committer = Committer(ledger, clock=lambda: now)
+    check_until(committer, lambda: ledger.first is None)
+    for _ in range(100):
+        committer.check()
+        time.sleep(0.001)
+    assert ledger.due == 2, "not at once"
+    now = 301.0
+    check_until(committer, lambda: ledger.due == 0)
+    committer.close()
+
+
+def test_a_packing_that_finds_another_run_ends_the_job() -> None:
+    ledger = PackingLedger(JobRunningError("another run"))
+    committer = Committer(ledger)
+    with pytest.raises(JobRunningError):
+        check_until(committer, lambda: False)
+    committer.close()

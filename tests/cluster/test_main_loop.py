@@ -63,6 +63,12 @@ class MemoryLedger:
     def check(self) -> None:
         pass
 
+    def pack_due(self) -> bool:
+        return False
+
+    def pack_some(self) -> None:
+        raise AssertionError("nothing is due")
+
 
 def loop_of(cell: FailingCell, feed: ShardFeed, ledger: MemoryLedger, **changes: Any) -> MainLoop:
     return MainLoop(
