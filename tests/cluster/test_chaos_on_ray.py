@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,9 @@ def _title(process: psutil.Process) -> str:
 
 
 @pytest.mark.parametrize("seed", [1, *(pytest.param(seed, marks=LONG) for seed in range(2, 51))])
-def test_whatever_is_broken_every_key_ends_once(seed: int, cluster: Any, tmp_path: Path) -> None:
+def test_whatever_is_broken_every_key_ends_once(
+    seed: int, cluster: Any, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     rng = random.Random(seed)
     names = [f"{i:03d}.jpg" for i in range(100)] + list(POISON)
     source, sink = photographs(tmp_path / "in", names), tmp_path / "out"
@@ -149,6 +151,8 @@ def test_whatever_is_broken_every_key_ends_once(seed: int, cluster: Any, tmp_pat
     faults = rng.choices(FAULTS, k=rng.randrange(2, 5))
 
     _, images, before, spilled = chaos.run(faults)
+
+    record_property("broken", ", ".join(chaos.done))  # for benchmarks/chaos.py
 
     assert chaos.done, "nothing was broken: nothing was tested"
     assert int(images) + int(before) == len(names)
@@ -158,4 +162,4 @@ def test_whatever_is_broken_every_key_ends_once(seed: int, cluster: Any, tmp_pat
     assert set(found.rows.values()) == {1}, "a doubled row"
     assert sorted(key for key, outcome in found.outcomes.items() if outcome == "failure") == sorted(POISON)
     assert found.outputs == {key for key in found.output_keys.values() if key is not None}, "an orphan"
-    print(f"seed {seed}: {', '.join(chaos.done)}")
+    record_property("keys", len(found.rows))

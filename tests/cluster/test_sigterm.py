@@ -10,7 +10,8 @@ from sink_contents import SinkContents
 from test_job import photographs
 from test_killed_driver import IMAGES, start
 
-pytestmark = pytest.mark.slow
+# CI does the same by the command: test_a_first_sigterm_drains_the_job_and_the_same_command_finishes_it.
+pytestmark = [pytest.mark.slow, pytest.mark.chaos_long]
 
 
 def test_sigterm_drains_the_job_and_the_next_run_does_the_rest(tmp_path: Path) -> None:
