@@ -60,7 +60,8 @@ class Behaviour:
     """What the simulated stages do. Sets hold keys of images; a stage name says where it strikes.
 
     fails_crop: key -> the crop of it that fails in the segment stage, while its other crops pass.
-    seconds: simulated time an item, by stage. random_deaths, random_losses: chances a call.
+    seconds: simulated time an item, by stage. random_deaths, random_losses: chances a call. stored: told of each matte
+    when the store stage has written it.
     decoded: bytes of an image by key. fan_out: crops by key.
     """
 
@@ -78,6 +79,7 @@ class Behaviour:
     decoded: Callable[[str], int] = lambda key: 1_000_000
     fan_out: Callable[[str], int] = lambda key: 1
     payload_bytes: int = 1000
+    stored: Callable[[str], None] = lambda key: None
 
 
 class _Worker:
@@ -134,10 +136,14 @@ class SimulatedCell:
                     return
             elif not waiting and self.coordinator.open_shards == 0:
                 return
-            self.now, _, event = heapq.heappop(self._events)
-            self.coordinator.at(self.now)
-            event()
+            self.advance()
         raise AssertionError(f"not done after {most_events} events: {self.coordinator.in_flight} in flight")
+
+    def advance(self) -> None:
+        """To the next event, and through it."""
+        self.now, _, event = heapq.heappop(self._events)
+        self.coordinator.at(self.now)
+        event()
 
     def _act(self) -> None:
         for action in self.coordinator.actions():
@@ -226,6 +232,7 @@ class SimulatedCell:
                 if b.fails.get(key) == stage or (stage == "segment" and b.fails_crop.get(key) == item.crop):
                     results.append(Failure(Reason.NO_SUBJECT, stage, "nothing there"))
                 elif stage == "store":
+                    b.stored(key)
                     results.append(Passed(Facts(), output=Stored(f"{key}.png", 10, 30, 20)))
                 elif stage == "fetch":
                     results.append(Passed(Facts(width=1, height=1), held_bytes=b.decoded(key)))
