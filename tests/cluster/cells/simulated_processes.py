@@ -126,8 +126,8 @@ class Processes:
         name, epoch, node = process.name, process.epoch, process.node.id
 
         def seconds(stage: str, rng: random.Random) -> float:
-            slow = 4.0 if self.now < self.slow_until.get(node, 0.0) else 1.0
-            return rng.uniform(0.1, 0.6) * slow
+            slow = 3.0 if self.now < self.slow_until.get(node, 0.0) else 1.0
+            return rng.uniform(0.3, 1.2) * slow
 
         def stored(key: str) -> None:
             self._written(key, f"{name}#{epoch}")
@@ -135,7 +135,7 @@ class Processes:
         settings: Mapping[str, Any] = self.behaviour
         behaviour = Behaviour(seconds=seconds, stored=stored, random_losses=0.01, **settings)
         process.sim = SimulatedCell(
-            fused_plan(call_timeout=3.0), behaviour, self.rng.randrange(2**32), fetch_batch=CONFIG.fetch_batch
+            fused_plan(call_timeout=4.0), behaviour, self.rng.randrange(2**32), fetch_batch=CONFIG.fetch_batch
         )
         process.born, process.behind, process.offered = self.now, 0.0, {}
         process.sim._at(0.25, process.sim._tick)
