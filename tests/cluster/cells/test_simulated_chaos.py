@@ -11,8 +11,8 @@ from simulated_world import run_seed
 
 SHORT = range(8, 13)
 # Seeds in which a job once gave up: messages were lost so often that a cell was fenced before the calls were over
-# that a photograph that hangs takes (about 20 s here), and again in the next cell. Kept, with fewer losses. They, and 9,
-# fail when a cell is fenced only after its lease.
+# that a photograph that hangs takes (about 20 s here), and again in the next cell. Kept, with fewer losses. They fail,
+# and 9 does, when a cell is fenced only after its lease.
 KEPT = (29, 34)
 LONG = pytest.mark.chaos_long
 
