@@ -49,11 +49,12 @@ class Committer:
     """`submit` returns at once; `check` raises what a commit raised.
 
     pending: shards not committed yet; the job takes no new shard while they are many. cut, failed, shards: committed by
-    this run.
+    this run. job: its fingerprint, for the log, which has a line for each shard and each failure.
     """
 
-    def __init__(self, ledger: CommitLedger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: CommitLedger, clock: Callable[[], float] = time.monotonic, *, job: str = "") -> None:
         self._ledger = ledger
+        self._job = job
         self._clock = clock
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mattemill-commit")
         self._running: deque[tuple[Future[bool], Shard, Mapping[str, Outcome]]] = deque()
@@ -117,10 +118,26 @@ class Committer:
         wrote = future.result()
         self.shards += 1
         failed = 0
-        for outcome in outcomes.values():
+        for key, outcome in outcomes.items():
             if isinstance(outcome, Failure):
                 failed += 1
+                _log.info(
+                    "image failed job=%s shard=%s key=%r reason=%s stage=%s message=%r",
+                    self._job,
+                    shard.id,
+                    key,
+                    outcome.reason,
+                    outcome.stage,
+                    outcome.message,
+                )
                 self.failed[outcome.reason] = self.failed.get(outcome.reason, 0) + 1
             else:
                 self.cut += 1
-        _log.info("shard committed id=%s images=%d failed=%d new=%s", shard.id, len(outcomes), failed, wrote)
+        _log.info(
+            "shard committed job=%s shard=%s images=%d failed=%d new=%s",
+            self._job,
+            shard.id,
+            len(outcomes),
+            failed,
+            wrote,
+        )

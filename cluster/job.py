@@ -152,7 +152,7 @@ def run_job(
             limit,
             wake=lambda: _wake([*cells, *crews]),
         )
-        committer = Committer(ledger)
+        committer = Committer(ledger, job=job.fingerprint)
         on_progress = watched(on_progress, config, ledger, committer, cells)
         feed.start()
         try:

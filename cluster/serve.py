@@ -150,7 +150,7 @@ def serve(
             settings,
             config.shard_size,
         )
-        committer = Committer(TellingLedger(ledger, intake.committed))
+        committer = Committer(TellingLedger(ledger, intake.committed), job=job.fingerprint)
         on_progress = watched(on_progress, config, ledger, committer, cells)
         service = settings.idle_exit is None
         feed = EventFeed(intake, lambda: wants(cells, committer, service=service), lambda: _wake(cells), stop)

@@ -55,6 +55,22 @@ def test_committed_shards_are_counted_by_how_their_images_ended() -> None:
     assert committer.pending == 0
 
 
+def test_the_log_names_job_shard_and_image_of_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    committer = Committer(MemoryLedger(), job="0123456789abcdef")
+    (shard,) = shards_of(3)
+    outcomes: dict[str, Outcome] = {ref.key: Matte(ref.key, 1) for ref in shard.refs}
+    outcomes[shard.refs[1].key] = Failure(Reason.NO_SUBJECT, "detect", "two\nlines")
+    with caplog.at_level("INFO", "mattemill.cluster.committer"):
+        committer.submit(shard, outcomes)
+        committer.drain()
+    committer.close()
+    assert [record.getMessage() for record in caplog.records] == [
+        f"image failed job=0123456789abcdef shard={shard.id} key={shard.refs[1].key!r} reason=no_subject stage=detect "
+        "message='two\\nlines'",
+        f"shard committed job=0123456789abcdef shard={shard.id} images=3 failed=1 new=True",
+    ]
+
+
 def test_a_failed_commit_is_raised_and_not_counted() -> None:
     committer = Committer(MemoryLedger(StoreUnavailableError("503")))
     (shard,) = shards_of(4)
