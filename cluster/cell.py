@@ -18,6 +18,7 @@ from mattemill.cluster.coordinator import Coordinator
 from mattemill.cluster.images import Item, item_slots
 from mattemill.cluster.quick_pickle import pack, unpack
 from mattemill.cluster.ray_errors import NO_PLACE, cause_of, describe, fault_of
+from mattemill.cluster.tracing.traces import Traces
 from mattemill.cluster.workers import StageWorker, WireItem, module_folder, store_environment
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import MattemillError
@@ -49,7 +50,8 @@ class Cell:
         node_id: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.coordinator = Coordinator(plan, clock(), fetch_batch=config.fetch_batch)
+        traces = Traces(config.trace_share, time.time() - clock()) if config.trace_share > 0 else None
+        self.coordinator = Coordinator(plan, clock(), fetch_batch=config.fetch_batch, traces=traces)
         self.closed: deque[ShardClosed] = deque()
         self.processes: dict[int, str] = {}
         self._config = config

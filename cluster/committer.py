@@ -32,6 +32,12 @@ class CommitLedger(Protocol):
     def pack_some(self) -> None: ...
 
 
+class TraceSink(Protocol):
+    """Where the traces of committed images go."""
+
+    def committed(self, shard: Shard, outcomes: Mapping[str, Outcome], now: float) -> None: ...
+
+
 class Commits(Protocol):
     """Where closed shards go: the ledger by way of `Committer`, or from a cell to its driver."""
 
@@ -49,15 +55,24 @@ class Committer:
     """`submit` returns at once; `check` raises what a commit raised.
 
     pending: shards not committed yet; the job takes no new shard while they are many. cut, failed, shards: committed by
-    this run. job: its fingerprint, for the log, which has a line for each shard and each failure.
+    this run. job: its fingerprint, for the log, which has a line for each shard and each failure. traces: told of each
+    shard that this run wrote.
     """
 
-    def __init__(self, ledger: CommitLedger, clock: Callable[[], float] = time.monotonic, *, job: str = "") -> None:
+    def __init__(
+        self,
+        ledger: CommitLedger,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        job: str = "",
+        traces: TraceSink | None = None,
+    ) -> None:
         self._ledger = ledger
+        self._traces = traces
         self._job = job
         self._clock = clock
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="mattemill-commit")
-        self._running: deque[tuple[Future[bool], Shard, Mapping[str, Outcome]]] = deque()
+        self._running: deque[tuple[Future[tuple[bool, float]], Shard, Mapping[str, Outcome]]] = deque()
         self._looking: Future[None] | None = None
         self._looked = clock()
         self._packs = ThreadPoolExecutor(1, thread_name_prefix="mattemill-pack")
@@ -74,7 +89,7 @@ class Committer:
 
     def submit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> None:
         """Commit this shard soon."""
-        self._running.append((self._pool.submit(self._ledger.commit, shard, outcomes), shard, outcomes))
+        self._running.append((self._pool.submit(self._commit, shard, outcomes), shard, outcomes))
 
     def check(self) -> None:
         """Count what is committed. Raises what a commit raised, and JobRunningError when another run took over."""
@@ -113,9 +128,16 @@ class Committer:
         if self._packing is None and now >= self._pack_after and self._ledger.pack_due():
             self._packing = self._packs.submit(self._ledger.pack_some)
 
+    def _commit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> tuple[bool, float]:
+        """Whether this run wrote it, and when it stood (Unix seconds)."""
+        wrote = self._ledger.commit(shard, outcomes)
+        return wrote, time.time()
+
     def _count(self) -> None:
         future, shard, outcomes = self._running.popleft()
-        wrote = future.result()
+        wrote, at = future.result()
+        if wrote and self._traces is not None:
+            self._traces.committed(shard, outcomes, at)
         self.shards += 1
         failed = 0
         for key, outcome in outcomes.items():

@@ -35,6 +35,7 @@ from mattemill.cluster.gate import Gate
 from mattemill.cluster.images import Image, Item, OpenShard, Payload, join_facts
 from mattemill.cluster.pool import StagePool, Worker
 from mattemill.cluster.stock import Stock
+from mattemill.cluster.tracing.traces import Traces
 from mattemill.pipeline.outcome import Facts, Failure, Matte, Outcome
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.shard import Shard
@@ -46,11 +47,13 @@ _PAUSE = 5.0
 class Coordinator:
     """State of one cell. Not thread-safe: one thread pumps it.
 
-    `devices` and `pools` are for reading: what ran where, and the state of the stages.
+    `devices` and `pools` are for reading: what ran where, and the state of the stages. traces: of which images the way
+    is written down, None = of none.
     """
 
-    def __init__(self, plan: CellPlan, now: float, *, fetch_batch: int = 32) -> None:
+    def __init__(self, plan: CellPlan, now: float, *, fetch_batch: int = 32, traces: Traces | None = None) -> None:
         self.plan = plan
+        self._traces = traces
         self.gate = Gate(plan.gate_bytes, largest=plan.largest, store_capacity=plan.store_bytes)
         self.calibration = Calibration()
         self.pools = {stage.name: StagePool(stage, plan.window, plan.batch_age) for stage in plan.stages}
@@ -155,6 +158,8 @@ class Coordinator:
             if item.stale:
                 continue
             item.image.facts.append(own)
+            if item.image.traced is not None and self._traces is not None:
+                self._traces.returned(item, call, reply, self._now)
             if isinstance(result, Passed):
                 pool.raises = 0
                 self._passed(item, call.stage, result, payload, position)
@@ -172,6 +177,7 @@ class Coordinator:
             del self._calls[call_id]
             pool.ended(call, self._now)
             self.counters.retries += 1
+            self._gone_wrong(call, fault)
             if fault is Fault.LOST:
                 for image in {id(item.image): item.image for item in call.items if not item.stale}.values():
                     self._fetch_again(image, message)
@@ -295,6 +301,8 @@ class Coordinator:
         image.permit.finish()
         if image.queued:
             self._stock.held -= 1
+        if image.traced is not None and self._traces is not None:
+            image.facts.append(Facts(trace=self._traces.ended(image, self._now)))
         facts = join_facts(image.facts, image.attempts, outcome.facts)
         ended: Outcome
         if isinstance(outcome, Matte):
@@ -327,6 +335,8 @@ class Coordinator:
         if not self.draining:
             fetch = self._order[0]
             for image in self._admission.admit(fetch.busy_items):
+                if self._traces is not None:
+                    self._traces.admitted(image, self._now)
                 self._enqueue(fetch, Item(image, 0, 0), None)
 
     def _enqueue(self, pool: StagePool, item: Item, key: int | None) -> None:
@@ -440,6 +450,7 @@ class Coordinator:
         calls = list(worker.calls.values())
         for call in calls:
             self._calls.pop(call.id, None)
+            self._gone_wrong(call, fault)
         if pool.losses >= self.plan.losses:
             raise BrokenStageError(
                 f"stage {stage}: {pool.losses} workers were lost in a row without one good call: {message}"
@@ -447,6 +458,12 @@ class Coordinator:
         self.counters.retries += len(calls)
         self._carry_out(pool, after_loss(calls, fault, message, self.plan.call_timeout))
         self._start_worker(pool)
+
+    def _gone_wrong(self, call: Call, fault: Fault) -> None:
+        if self._traces is not None:
+            for item in call.items:
+                if item.image.traced is not None and not item.stale:
+                    self._traces.gone_wrong(item, call, fault, self._now)
 
     def _carry_out(self, pool: StagePool, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mattemill.cluster.gate import Permit
-from mattemill.pipeline.outcome import Facts, Outcome
+from mattemill.pipeline.outcome import Facts, Outcome, TracedCall
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import Shard
 
@@ -40,7 +40,10 @@ class OpenShard:
 
 
 class Image:
-    """An admitted image. `round` counts its journeys from fetch on; items of an older round are stale."""
+    """An admitted image. `round` counts its journeys from fetch on; items of an older round are stale.
+
+    traced: when it was admitted and the calls that held it, None of the many that are not traced.
+    """
 
     __slots__ = (
         "attempts",
@@ -58,6 +61,7 @@ class Image:
         "queued",
         "ref",
         "round",
+        "traced",
     )
 
     def __init__(self, ref: ImageRef, home: OpenShard, permit: Permit) -> None:
@@ -76,6 +80,7 @@ class Image:
         self.masks: list[Slot | None] = []
         self.missing = 0
         self.cut: Slot | None = None
+        self.traced: tuple[float, list[TracedCall]] | None = None
 
     def slots(self) -> list[Slot]:
         """Every payload slot that the image holds."""
@@ -139,6 +144,7 @@ def join_facts(parts: Sequence[Facts], attempts: Mapping[str, int], last: Facts)
     tries: dict[str, int] = dict(attempts)
     worker: dict[str, str] = {}
     device: dict[str, str] = {}
+    trace = None
     for facts in (*parts, last):
         if facts.width is not None:
             width = facts.width
@@ -164,6 +170,8 @@ def join_facts(parts: Sequence[Facts], attempts: Mapping[str, int], last: Facts)
             worker.update(facts.worker)
         if facts.device:
             device.update(facts.device)
+        if facts.trace is not None:
+            trace = facts.trace
     return Facts(
         width=width,
         height=height,
@@ -177,4 +185,5 @@ def join_facts(parts: Sequence[Facts], attempts: Mapping[str, int], last: Facts)
         attempts=tries,
         worker=worker,
         device=device,
+        trace=trace,
     )

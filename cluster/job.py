@@ -19,6 +19,7 @@ from mattemill.cluster.gpu_nodes import find_place
 from mattemill.cluster.layout import Layout, lay_out
 from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
+from mattemill.cluster.tracing.export import check_tracing, trace_exporter
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.place import Place, settled
 from mattemill.pipeline.errors import ModelError, StoreError
@@ -98,6 +99,7 @@ def prepare_for(
 ) -> Prepared:
     """`prepare` with a source that is open already. wait, on_wait, stop: as `find_place` has them."""
     _check_background(config)
+    check_tracing(config)
     hashes: Mapping[str, str] = importlib.import_module(stages).model_hashes(config)
     if stages == DEFAULT_STAGES:
         for name in set(saliency_networks(config).values()):
@@ -152,7 +154,8 @@ def run_job(
             limit,
             wake=lambda: _wake([*cells, *crews]),
         )
-        committer = Committer(ledger, job=job.fingerprint)
+        traces = trace_exporter(config, job.fingerprint)
+        committer = Committer(ledger, job=job.fingerprint, traces=traces)
         on_progress = watched(on_progress, config, ledger, committer, cells)
         feed.start()
         try:
@@ -168,6 +171,8 @@ def run_job(
         finally:
             feed.stop()
             committer.close()
+            if traces is not None:
+                traces.close()
         if not summary.drained:
             ledger.finish_job()
     return summary
@@ -187,6 +192,7 @@ def plan_job(
     Without its models a job has no fingerprint, so that what is done already cannot be told: then all is due.
     """
     _check_background(config)
+    check_tracing(config)
     where = Location.parse(sink)
     opened = open_source(source, config, exclude=where)
     place = find_place(config).place

@@ -18,6 +18,7 @@ from mattemill.cluster.main_loop import MOST_PENDING
 from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobSummary, Progress
 from mattemill.cluster.serve_feed import EventFeed, TellingLedger
+from mattemill.cluster.tracing.export import trace_exporter
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import MattemillError, UsageError
 from mattemill.pipeline.events.checks import check_notifications, check_queue, check_sink
@@ -150,7 +151,8 @@ def serve(
             settings,
             config.shard_size,
         )
-        committer = Committer(TellingLedger(ledger, intake.committed), job=job.fingerprint)
+        traces = trace_exporter(config, job.fingerprint)
+        committer = Committer(TellingLedger(ledger, intake.committed), job=job.fingerprint, traces=traces)
         on_progress = watched(on_progress, config, ledger, committer, cells)
         service = settings.idle_exit is None
         feed = EventFeed(intake, lambda: wants(cells, committer, service=service), lambda: _wake(cells), stop)
@@ -160,6 +162,8 @@ def serve(
         finally:
             committer.close()
             feed.close()
+            if traces is not None:
+                traces.close()
         if not summary.drained:
             ledger.finish_job()
     return ServeSummary(summary, feed.stats, opened.warnings)

@@ -134,6 +134,7 @@ class JobConfig:
     # Seen from outside.
     metrics: bool = True  # to Ray's metrics, for Prometheus: 1 ms every 2 s (benchmarks/metrics.py)
     price_per_hour: float = 0.0  # of all machines of the job, any currency: what `cost` counts; 0 = not told
+    trace_share: float = 0.0  # 0..1 of the images whose way goes to OpenTelemetry; 0: few have a collector
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -163,6 +164,7 @@ class JobConfig:
             ("drain_timeout", 0.0, 86_400.0),
             ("lease_seconds", 1.0, 3600.0),
             ("price_per_hour", 0.0, 1e9),
+            ("trace_share", 0.0, 1.0),
         ):
             value = getattr(self, name)
             if not low <= value <= high:

@@ -9,6 +9,38 @@ from mattemill.pipeline.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True)
+class TracedCall:
+    """One call of a stage that held a traced image.
+
+    began, ended: Unix seconds by its cell's clock; of a call that did not come back, from when it was the first in its
+    worker's queue to when it was given up. items: images (or crops) in the call. attempt: 1 = the first. crop: which
+    one, segment only. fault: '' when it came back, else how it went wrong ('died', 'timed_out', ...).
+    """
+
+    stage: str
+    began: float
+    ended: float
+    worker: str = ""
+    device: str = ""
+    items: int = 1
+    attempt: int = 1
+    crop: int | None = None
+    fault: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The way of one image through its stages: for OpenTelemetry, not stored.
+
+    admitted, ended: Unix seconds. calls: in the order in which they ended.
+    """
+
+    admitted: float
+    ended: float
+    calls: tuple[TracedCall, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """What the stages have learnt of an image so far; every field optional, later facts win.
 
@@ -17,6 +49,7 @@ class Facts:
     box_scores: 0..1, one a box. scores: named quality figures (0..1 unless the name says otherwise).
     seconds: wall time by stage name. attempts: calls by stage that held this image.
     worker: stage -> 'node:pid' that did it. device: stage -> where it ran ('cpu', 'cuda:0 tensorrt fp16').
+    trace: only of the few images that are traced.
     """
 
     width: int | None = None
@@ -31,6 +64,7 @@ class Facts:
     attempts: Mapping[str, int] = field(default_factory=dict)
     worker: Mapping[str, str] = field(default_factory=dict)
     device: Mapping[str, str] = field(default_factory=dict)
+    trace: Trace | None = None
 
     def merged(self, later: Facts) -> Facts:
         """These facts with the later ones over them; mappings are joined key by key."""

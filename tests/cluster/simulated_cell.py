@@ -26,6 +26,7 @@ from mattemill.cluster.actions import (
 )
 from mattemill.cluster.coordinator import Coordinator
 from mattemill.cluster.images import item_slots
+from mattemill.cluster.tracing.traces import Traces
 from mattemill.pipeline.outcome import Facts, Failure, Outcome
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.reasons import Reason
@@ -96,11 +97,18 @@ class SimulatedCell:
     pauses: moment -> seconds for which everything stands still from then on, the workers too; the clock goes on.
     """
 
-    def __init__(self, plan: CellPlan, behaviour: Behaviour, seed: int = 0, fetch_batch: int = 32) -> None:
+    def __init__(
+        self,
+        plan: CellPlan,
+        behaviour: Behaviour,
+        seed: int = 0,
+        fetch_batch: int = 32,
+        traces: Traces | None = None,
+    ) -> None:
         self.rng = random.Random(seed)
         self.now = 0.0
         self.behaviour = behaviour
-        self.coordinator = Coordinator(plan, self.now, fetch_batch=fetch_batch)
+        self.coordinator = Coordinator(plan, self.now, fetch_batch=fetch_batch, traces=traces)
         self.outcomes: dict[str, Outcome] = {}
         self.committed: list[str] = []
         self.live: set[int] = set()

@@ -1,0 +1,1 @@
+"""Traces of sampled images for OpenTelemetry: which calls held one, and their spans."""
