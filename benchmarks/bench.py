@@ -139,7 +139,8 @@ class CoreSeconds:
         seconds = {}
         for pid, kind, used in _processes(os.getpid()):
             seconds[pid] = used
-            self._kind[pid] = kind
+            if kind != "gone" or pid not in self._kind:
+                self._kind[pid] = kind
         now = time.monotonic()
         self._looks.append((now, seconds))
         self._machine.append((now, busy_seconds()))
@@ -213,6 +214,8 @@ def _kind(pid: int, root: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
         return "gone"
+    if not words:
+        return "gone"  # ended, and nobody has asked how
     if words.startswith("ray::"):
         return words.split(".")[0].split(" ")[0].split("(")[0]
     for part, kind in (("raylet", "raylet"), ("gcs_server", "ray gcs"), ("weed", "S3 server"), ("/ray/", "ray other")):

@@ -31,6 +31,7 @@ OF = {
     "quantile": ("0.5", "0.95", "1"),
     "outcome": ("matte",),
     "reason": REASONS,
+    "state": ("working", "starting", "silent"),
 }
 
 

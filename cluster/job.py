@@ -17,6 +17,7 @@ from mattemill.cluster.engine_builds import build_engines
 from mattemill.cluster.feed import Feed, ShardFeed
 from mattemill.cluster.gpu_nodes import find_place
 from mattemill.cluster.layout import Layout, lay_out
+from mattemill.cluster.metrics.cell_figures import CellFigures, figures_of
 from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobPlan, JobSummary, ModelNeed, Progress
 from mattemill.cluster.tracing.export import check_tracing, trace_exporter
@@ -36,7 +37,7 @@ from mattemill.pipeline.storage.location import Location, open_store, split_uri
 
 if TYPE_CHECKING:
     from mattemill.cluster.cell import Cell
-    from mattemill.cluster.cells.crew import Crew
+    from mattemill.cluster.cells.cells_loop import CellsLoop
     from mattemill.cluster.main_loop import MainLoop
 
 _log = logging.getLogger(__name__)
@@ -147,16 +148,16 @@ def run_job(
     with Ledger.open(sink, config, job.fingerprint, job.source.root, model_hashes=job.model_hashes) as ledger:
         clocked.phase("ledger")
         cells: list[Cell] = []
-        crews: list[Crew] = []
+        loops: list[CellsLoop] = []
         feed = ShardFeed(
             lambda: ledger.due(feed.counting(job.source.list()), retry_failed, head=_etag_lookup(config)),
             config.shard_size,
             limit,
-            wake=lambda: _wake([*cells, *crews]),
+            wake=lambda: wake([*cells, *loops]),
         )
         traces = trace_exporter(config, job.fingerprint)
         committer = Committer(ledger, job=job.fingerprint, traces=traces)
-        on_progress = watched(on_progress, config, ledger, committer, cells)
+        on_progress = watched(on_progress, config, ledger, committer, lambda: figures_now(cells, loops))
         feed.start()
         try:
             if (
@@ -165,7 +166,20 @@ def run_job(
                 and (job.elsewhere or build_engines(job.config, job.place, on_progress, stop, clocked.started))
             ):
                 clocked.phase("engines")
-                summary = _run_where(job, feed, committer, ledger, cells, crews, stages, on_progress, stop, clocked)
+                summary = run_where(
+                    job,
+                    feed,
+                    committer,
+                    ledger,
+                    cells,
+                    loops,
+                    # Before and after the ledger's look-ups of ETags, which go in chunks; and what is left out.
+                    seen=lambda: feed.seen + ledger.counts.listed + sum(tuple(job.source.skipped.values())),
+                    stages=stages,
+                    on_progress=on_progress,
+                    stop=stop,
+                    clocked=clocked,
+                )
             else:
                 summary = summary_of(job, feed, committer, ledger, clocked, stop.is_set())
         finally:
@@ -274,31 +288,41 @@ def _model_need(config: JobConfig, role: str, name: str) -> ModelNeed:
     return ModelNeed(role, name, is_fetched(card_of(name)))
 
 
-def _wake(cells: Sequence[Cell | Crew]) -> None:
+def wake(cells: Sequence[Cell | CellsLoop]) -> None:
+    """Have those that wait look again; from any thread."""
     for cell in cells:
         cell.wake()
 
 
-def _run_where(
+def figures_now(cells: Sequence[Cell], loops: Sequence[CellsLoop]) -> CellFigures | None:
+    """Of the job's cell, or of its many; None before there is one."""
+    if loops:
+        return loops[0].figures()
+    return figures_of(cells[0].coordinator, time.monotonic()) if cells else None
+
+
+def run_where(
     job: Prepared,
-    feed: ShardFeed,
+    feed: Feed,
     committer: Committer,
     ledger: Ledger,
     cells: list[Cell],
-    crews: list[Crew],
+    loops: list[CellsLoop],
+    *,
+    seen: Callable[[], int],
     stages: str,
     on_progress: OnProgress | None,
     stop: threading.Event,
     clocked: Clocked,
+    ready_first: bool = False,
 ) -> JobSummary:
-    """Run in one cell, or in one a node where the user's cluster has several."""
+    """Run in one cell, or in one a node where the user's cluster has several.
+
+    cells, loops: get the cell, or the loop over many, when it is there. ready_first: as `CellPlace` has it.
+    """
 
     def already_done() -> int:
         return ledger.counts.already_done
-
-    def seen() -> int:
-        # Before and after the ledger's look-ups of ETags, which go in chunks; and what the source leaves out.
-        return feed.seen + ledger.counts.listed + sum(tuple(job.source.skipped.values()))
 
     def one_cell() -> JobSummary:
         loop, spilled = run_on_ray(
@@ -329,13 +353,14 @@ def _run_where(
                     job,
                     feed,
                     committer,
-                    crews,
+                    loops,
                     already_done=already_done,
                     seen=seen,
                     stages=stages,
                     on_progress=on_progress,
                     stop=stop,
                     clocked=clocked,
+                    ready_first=ready_first,
                 )
                 plain = summary_of(job, feed, committer, ledger, clocked, ran.drained)
                 spilled = spilled_bytes(job.config.ray_address, ran.used)

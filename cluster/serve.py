@@ -13,7 +13,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from mattemill.cluster.committer import Commits, Committer
 from mattemill.cluster.engine_builds import build_engines
-from mattemill.cluster.job import DEFAULT_STAGES, Clocked, OnProgress, Prepared, prepare_for, run_on_ray, summary_of
+from mattemill.cluster.job import (
+    DEFAULT_STAGES,
+    Clocked,
+    OnProgress,
+    Prepared,
+    figures_now,
+    prepare_for,
+    run_where,
+    summary_of,
+    wake,
+)
 from mattemill.cluster.main_loop import MOST_PENDING
 from mattemill.cluster.metrics.watch import watched
 from mattemill.cluster.progress import JobSummary, Progress
@@ -38,6 +48,7 @@ from mattemill.pipeline.storage.store import Entry
 
 if TYPE_CHECKING:
     from mattemill.cluster.cell import Cell
+    from mattemill.cluster.cells.cells_loop import CellsLoop
 
 _log = logging.getLogger(__name__)
 
@@ -142,6 +153,7 @@ def serve(
         ledger.follow()
         clocked.phase("ledger")
         cells: list[Cell] = []
+        loops: list[CellsLoop] = []
         intake = Intake(
             opened.queue,
             opened.facts,
@@ -153,12 +165,17 @@ def serve(
         )
         traces = trace_exporter(config, job.fingerprint)
         committer = Committer(TellingLedger(ledger, intake.committed), job=job.fingerprint, traces=traces)
-        on_progress = watched(on_progress, config, ledger, committer, cells)
+        on_progress = watched(on_progress, config, ledger, committer, lambda: figures_now(cells, loops))
         service = settings.idle_exit is None
-        feed = EventFeed(intake, lambda: wants(cells, committer, service=service), lambda: _wake(cells), stop)
+        feed = EventFeed(
+            intake,
+            lambda: wants(cells, loops, committer, service=service),
+            lambda: wake([*cells, *loops]),
+            stop,
+        )
         feed.start()
         try:
-            summary = _work(job, feed, committer, ledger, settings, cells, on_progress, stop, stages, clocked)
+            summary = _work(job, feed, committer, ledger, settings, cells, loops, on_progress, stop, stages, clocked)
         finally:
             committer.close()
             feed.close()
@@ -231,6 +248,7 @@ def _work(
     ledger: Ledger,
     settings: EventSettings,
     cells: list[Cell],
+    loops: list[CellsLoop],
     on_progress: OnProgress | None,
     stop: threading.Event,
     stages: str,
@@ -243,19 +261,20 @@ def _work(
     if not (job.elsewhere or build_engines(job.config, job.place, tell, stop, clocked.started)):
         return summary_of(job, feed, committer, ledger, clocked, stop.is_set())
     clocked.phase("engines")
-    loop, spilled = run_on_ray(
+    return run_where(
         job,
         feed,
         committer,
+        ledger,
         cells,
-        already_done=lambda: ledger.counts.already_done,
+        loops,
         seen=lambda: feed.asked,  # an empty queue is no standstill, nor is one that is away
         stages=stages,
         on_progress=tell,
         stop=stop,
         clocked=clocked,
+        ready_first=settings.idle_exit is None,
     )
-    return summary_of(job, feed, committer, ledger, clocked, loop.drained, cells[0], spilled)
 
 
 def _telling(on_progress: OnProgress, feed: EventFeed) -> OnProgress:
@@ -269,23 +288,21 @@ def _telling(on_progress: OnProgress, feed: EventFeed) -> OnProgress:
     return tell
 
 
-def wants(cells: Sequence[Cell], committer: Commits, *, service: bool) -> bool:
-    """Whether the cell would take another shard, and has workers for it.
+def wants(cells: Sequence[Cell], loops: Sequence[CellsLoop], committer: Commits, *, service: bool) -> bool:
+    """Whether a cell would take another shard, and has workers for it.
 
     What a service received before could only be given back when they do not come up, and a start that fails again and
     again would use up the receives of messages that nobody ever looked at. Other runs start for the first event.
     """
+    if loops:
+        # A run that ends with the queue starts the workers of a cell for its first shard.
+        return loops[0].wants_shards(workers_up=service)
     if not cells:
         return not service
     coordinator = cells[0].coordinator
     # Tuples: the thread of the cell starts and ends workers meanwhile.
     up = all(any(worker.ready for worker in tuple(pool.workers.values())) for pool in coordinator.pools.values())
     return up and coordinator.wants_shards and committer.pending < MOST_PENDING
-
-
-def _wake(cells: list[Cell]) -> None:
-    for cell in cells:
-        cell.wake()
 
 
 def _head(config: JobConfig) -> Callable[[ImageRef], Entry]:

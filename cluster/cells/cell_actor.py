@@ -16,6 +16,7 @@ from mattemill.cluster.cells.cell_desk import CellDesk, FencedError
 from mattemill.cluster.cells.messages import CellState
 from mattemill.cluster.layout import lay_out
 from mattemill.cluster.main_loop import MainLoop
+from mattemill.cluster.metrics.cell_figures import CellFigures, figures_of, joined
 from mattemill.cluster.progress import Progress
 from mattemill.cluster.quick_pickle import Packed, pack, unpack
 from mattemill.pipeline.config import JobConfig
@@ -31,7 +32,10 @@ WAIT = 0.5
 
 @dataclass(frozen=True, slots=True)
 class CellPlace:
-    """What a cell is told of its node. config: cpus are the node's. store_bytes, gpu_bytes: of the node."""
+    """What a cell is told of its node. config: cpus are the node's. store_bytes, gpu_bytes: of the node.
+
+    ready_first: workers start before there is a shard, for a service, whose first one shall not wait for them.
+    """
 
     node_id: str
     config: JobConfig
@@ -44,6 +48,7 @@ class CellPlace:
     store_bytes: int
     fingerprint: str
     environment: Mapping[str, str]
+    ready_first: bool = False
 
 
 class CellActor:
@@ -53,7 +58,7 @@ class CellActor:
         self._changed = threading.Condition()
 
     def start(self, place: CellPlace) -> str:
-        """Get ready; no worker is started before the first shard. Returns the node's host name.
+        """Get ready; unless `ready_first`, no worker is started before the first shard. Returns the node's host name.
 
         Raises ModelError when this node would make other mattes than the driver's.
         """
@@ -71,6 +76,7 @@ class CellActor:
         self._place = place
         self._state = CellState()
         self._cell: Cell | None = None
+        self._before: list[CellFigures] = []
         self._stop = threading.Event()
         self._desk = CellDesk(config.lease_seconds, time.monotonic())
         threading.Thread(target=self._run, name="mattemill-cell", daemon=True).start()
@@ -91,7 +97,7 @@ class CellActor:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._desk.has_ready or self._desk.draining)
+                self._changed.wait_for(lambda: self._desk.has_ready or self._desk.draining or self._place.ready_first)
                 epoch = self._desk.epoch
                 if self._desk.draining:
                     break
@@ -139,6 +145,7 @@ class CellActor:
         try:
             loop.run()
         finally:
+            self._before = [joined([], [*self._before, figures_of(cell.coordinator, time.monotonic())])]
             cell.close()
             self._cell = None
 
@@ -156,6 +163,8 @@ class CellActor:
             deaths=coordinator.counters.deaths,
             peak_bytes=coordinator.gate.peak_held,
             first_matte_ago=None if first is None else time.monotonic() - first,
+            # What was done before a fence counts on: a counter must not fall.
+            figures=joined([figures_of(coordinator, time.monotonic())], self._before),
         )
 
 

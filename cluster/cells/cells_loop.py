@@ -16,6 +16,7 @@ from mattemill.cluster.committer import Committer
 from mattemill.cluster.errors import BrokenStageError
 from mattemill.cluster.feed import Feed
 from mattemill.cluster.main_loop import MOST_PENDING
+from mattemill.cluster.metrics.cell_figures import CellFigures, CrewFigures, joined
 from mattemill.cluster.progress import Progress, StageState
 from mattemill.cluster.stall_guard import Snapshot, StageCounts, StallGuard
 from mattemill.pipeline.config import JobConfig
@@ -225,6 +226,34 @@ class CellsLoop:
     def states(self) -> list[CellState]:
         """Of the cells that run, and of those that ran."""
         return [*self.ended_states, *(seat.state for seat in self.desk.seats.values())]
+
+    def wants_shards(self, *, workers_up: bool) -> bool:
+        """Whether a cell would take another shard; workers_up: one that has a worker of each stage for it."""
+        return self._committer.pending < MOST_PENDING and any(
+            seat.wants and not seat.draining and (not workers_up or seat.state.has_workers)
+            for seat in tuple(self.desk.seats.values())
+        )
+
+    def wake(self) -> None:
+        """Make a waiting loop look again; from any thread."""
+        self._crew.wake()
+
+    def figures(self) -> CellFigures:
+        """All cells as one, for the metrics."""
+        seats = self.desk.seats.values()
+        now = self._clock()
+        silent = sum(seat.silent for seat in seats)
+        crew = CrewFigures(
+            working=len(seats) - silent,
+            starting=len(self._starting),
+            silent=silent,
+            lost=self.cells_lost,
+            leased_again=self.desk.lost,
+            silence=max((now - seat.heard_at for seat in seats), default=0.0),
+        )
+        every = joined([seat.state.figures for seat in seats], [state.figures for state in self.ended_states])
+        # What waits for a cell that is gone is open, too: only the driver knows of it.
+        return replace(every, shards_open=self.desk.table.open, draining=self.drained, crew=crew)
 
     def stages(self) -> tuple[StageState, ...]:
         """Summed over the cells that run; what earlier ones have done is counted too."""

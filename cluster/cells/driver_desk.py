@@ -12,9 +12,13 @@ from mattemill.pipeline.shard import Shard
 
 @dataclass(slots=True)
 class Seat:
-    """What the driver knows of one cell. silent: its leases ran out and it has not been heard of since."""
+    """What the driver knows of one cell. silent: its leases ran out and it has not been heard of since.
+
+    heard_at: when its last sign of life came, seconds of the caller's clock.
+    """
 
     cell: str
+    heard_at: float = 0.0
     epoch: int = 0
     seq: int = 0
     heard: int = 0
@@ -43,7 +47,7 @@ class DriverDesk:
 
     def joined(self, cell: str, now: float) -> None:
         """A cell has started."""
-        seat = self.seats[cell] = Seat(cell)
+        seat = self.seats[cell] = Seat(cell, now)
         self.table.join(seat.owner, now)
 
     def gone(self, cell: str, *, sure: bool) -> None:
@@ -58,6 +62,7 @@ class DriverDesk:
         seat = self.seats.get(cell)
         if seat is None or report.seq < seat.heard:
             return []
+        seat.heard_at = now
         seat.state = report.state
         seat.drained = report.drained
         self.expire(now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mattemill.cluster.metrics.cell_figures import CellFigures
 from mattemill.cluster.progress import StageState
 from mattemill.pipeline.outcome import Outcome
 from mattemill.pipeline.shard import Shard
@@ -42,6 +43,7 @@ class CellState:
     """A cell in figures, all since its start: for progress, the stall guard and the summary.
 
     ended, failed: images with an outcome, and those of them that failed. first_matte_ago: seconds, None before it.
+    figures: for the metrics.
     """
 
     ended: int = 0
@@ -54,6 +56,12 @@ class CellState:
     deaths: int = 0
     peak_bytes: int = 0
     first_matte_ago: float | None = None
+    figures: CellFigures = field(default_factory=CellFigures)
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether each stage has one."""
+        return bool(self.stages) and all(stage.workers for stage in self.stages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def run_cells(
     job: Prepared,
     feed: Feed,
     committer: Committer,
-    crews: list[Crew],
+    loops: list[CellsLoop],
     *,
     already_done: Callable[[], int],
     seen: Callable[[], int],
@@ -41,8 +41,12 @@ def run_cells(
     on_progress: OnProgress | None,
     stop: threading.Event,
     clocked: Clocked,
+    ready_first: bool = False,
 ) -> CellsLoop:
-    """Do what the feed gives, a cell a node, to its end or a stop. crews: the crew is added when it is there."""
+    """Do what the feed gives, a cell a node, to its end or a stop.
+
+    loops: the loop is added when it is there. ready_first: as `CellPlace` has it.
+    """
 
     def place(node: Node) -> CellPlace:
         return CellPlace(
@@ -57,10 +61,10 @@ def run_cells(
             store_bytes=node.store_bytes,
             fingerprint=job.fingerprint,
             environment=store_environment(),
+            ready_first=ready_first,
         )
 
     crew = Crew(place)
-    crews.append(crew)
     loop = CellsLoop(
         crew,
         feed,
@@ -73,6 +77,7 @@ def run_cells(
         stop=stop,
         started=clocked.started,
     )
+    loops.append(loop)
     try:
         loop.run()
     finally:

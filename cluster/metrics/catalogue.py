@@ -92,6 +92,17 @@ CATALOGUE: tuple[Metric, ...] = (
     _metric("shards_open", "gauge", "", "", "Shards that are offered and not closed."),
     _metric("lease_number", "gauge", "", "", "Number of the sink's run lease; each run that takes it adds one."),
     _metric("lease_age_seconds", "gauge", "seconds", "", "Since the run lease's last heartbeat was written."),
+    # Several nodes.
+    _metric("cells", "gauge", "", "state", "Cells of a job over several nodes: working, starting, silent."),
+    _metric("cells_lost", "counter", "", "", "Cells that ended before their work did, or whose node was gone."),
+    _metric("shards_leased_again", "counter", "", "", "Shards whose cell was lost or silent: another one did them."),
+    _metric(
+        "cell_silence_seconds",
+        "gauge",
+        "seconds",
+        "",
+        "Since the last sign of life of the cell silent for longest; from lease_seconds on, others do its shards.",
+    ),
     # Endless input.
     _metric(
         "queue_messages", "counter", "", "what", "Messages: received, deleted, released, extended, lost_hold, given_up."

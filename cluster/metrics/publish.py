@@ -10,14 +10,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from mattemill.cluster.metrics.catalogue import BY_NAME, JOB_LABELS
+from mattemill.cluster.metrics.cell_figures import CellFigures
 from mattemill.cluster.metrics.figures import Around, Value, values
 from mattemill.cluster.progress import Progress
-
-if TYPE_CHECKING:
-    from mattemill.cluster.cell import Cell
 
 _log = logging.getLogger(__name__)
 
@@ -76,19 +74,20 @@ class RayMetrics:
 class Publisher:
     """Told of progress, from one thread, it sends the values of the moment at most every `EVERY` seconds.
 
-    cells: the job's cell once it is there. around: asked for each update. spilled: asked in a thread of its own.
+    figures: asked for each update, None while there is no cell. around: asked for each update. spilled: asked in a
+    thread of its own.
     An error is logged once and ends the publishing, never the job.
     """
 
     def __init__(
         self,
-        cells: list[Cell],
+        figures: Callable[[], CellFigures | None],
         around: Callable[[int | None], Around],
         sink: Sink,
         spilled: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cells = cells
+        self._figures = figures
         self._around = around
         self._sink: Sink | None = sink
         self._spilled = spilled
@@ -101,13 +100,15 @@ class Publisher:
     def __call__(self, progress: Progress) -> None:
         now = self._clock()
         last = progress.total is not None and progress.done >= progress.total
-        if self._sink is None or not self._cells or (now < self._due and not last):
+        if self._sink is None or (now < self._due and not last):
             return
-        self._due = now + EVERY
         try:
+            figures = self._figures()
+            if figures is None:
+                return
+            self._due = now + EVERY
             self._look(now)
-            found = values(progress, self._cells[0].coordinator, self._around(self._bytes), now)
-            self._sink.send(found)
+            self._sink.send(values(progress, figures, self._around(self._bytes)))
         except Exception as error:  # seeing less is no reason to cut nothing
             self._sink = None
             _log.warning("metrics end error=%r next=the job goes on without them", error)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mattemill.cluster.committer import Committer
+from mattemill.cluster.metrics.cell_figures import CellFigures
 from mattemill.cluster.metrics.figures import Around
 from mattemill.cluster.metrics.publish import Publisher, RayMetrics
 from mattemill.cluster.progress import Progress
@@ -14,16 +14,20 @@ from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.ledger.ledger import Ledger
 from mattemill.pipeline.storage.retry import FAULTS
 
-if TYPE_CHECKING:
-    from mattemill.cluster.cell import Cell
-
 OnProgress = Callable[[Progress], None]
 
 
 def watched(
-    on_progress: OnProgress | None, config: JobConfig, ledger: Ledger, committer: Committer, cells: list[Cell]
+    on_progress: OnProgress | None,
+    config: JobConfig,
+    ledger: Ledger,
+    committer: Committer,
+    figures: Callable[[], CellFigures | None],
 ) -> OnProgress | None:
-    """`on_progress` with the metrics beside it; as it is when `config.metrics` is off."""
+    """`on_progress` with the metrics beside it; as it is when `config.metrics` is off.
+
+    figures: of the cell, or of all of them as one; None while there is none.
+    """
     if not config.metrics:
         return on_progress
     of_driver: Counter[str] = Counter()
@@ -45,7 +49,7 @@ def watched(
 
         return spilled_bytes(config.ray_address)
 
-    publish = Publisher(cells, around, RayMetrics(ledger.fingerprint), spilled)
+    publish = Publisher(figures, around, RayMetrics(ledger.fingerprint), spilled)
 
     def both(progress: Progress) -> None:
         publish(progress)

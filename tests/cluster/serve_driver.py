@@ -2,12 +2,14 @@
 
     python serve_driver.py QUEUE SINK
 
+SERVE_RAY_ADDRESS: of the Ray on which it runs; without it a local one of its own.
 Progress goes to stderr as JSON lines, the summary to stdout. Signals are handled as the command handles them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 from mattemill.cluster.cli.signals import StopOnSignal
@@ -22,7 +24,9 @@ if __name__ == "__main__":
         detector="nanodet",
         detector_model="real ends",
         placement="fused",
-        cpus=2,
+        cpus=0 if "SERVE_RAY_ADDRESS" in os.environ else 2,
+        ray_address=os.environ.get("SERVE_RAY_ADDRESS"),
+        lease_seconds=4.0,
         shard_size=4,
         drain_timeout=20.0,
     )

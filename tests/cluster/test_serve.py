@@ -5,19 +5,16 @@ from __future__ import annotations
 import io
 import json
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from driver_process import assert_gone, driver_environment, kill_driver
+from driver_process import assert_gone, kill_driver
 from event_server import EventServer
 from PIL import Image
-from s3_sink import S3Sink, list_keys
+from s3_sink import S3Sink
+from service_process import Service, outputs
 
 pytestmark = pytest.mark.slow
 
@@ -42,35 +39,6 @@ def photographs(sample_photos: Path) -> list[bytes]:
         photo.save(data, "JPEG", quality=90)
         small.append(data.getvalue())
     return small
-
-
-class Service:
-    """A `serve` in a process of its own; progress: its last line of progress."""
-
-    def __init__(self, server: EventServer, queue: str, log: Path, seconds: float) -> None:
-        self._log = log
-        command = [sys.executable, str(HERE / "serve_driver.py"), queue, "s3://mattes/out"]
-        environment = driver_environment(**server.environment, STANDIN_SECONDS=str(seconds), PYTHONPATH=str(HERE))
-        with log.open("w") as errors:
-            self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment, start_new_session=True
-            )
-
-    @property
-    def progress(self) -> dict[str, Any]:
-        lines = [line for line in self._log.read_text().splitlines() if line.startswith('{"event": "progress"')]
-        return dict(json.loads(lines[-1])) if lines else {"done": 0}
-
-    def wait_until(self, happened: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 90
-        while not happened():
-            assert self.process.poll() is None, f"it ended by itself: {self._log.read_text()}"
-            assert time.monotonic() < deadline, f"{what} did not happen in 90 s: {self._log.read_text()[-3000:]}"
-            time.sleep(0.05)
-
-
-def outputs(server: EventServer) -> int:
-    return sum("/_mattemill/" not in key for key in list_keys(server.s3, "mattes", "out/"))
 
 
 def test_uploads_become_mattes_once_each_through_a_kill_and_a_sigterm(

@@ -112,17 +112,17 @@ def cell_and_committer() -> tuple[Any, Any]:
 
 def test_a_service_receives_nothing_before_a_worker_of_each_stage_is_up() -> None:
     cell, committer = cell_and_committer()
-    assert not wants([], committer, service=True)
+    assert not wants([], [], committer, service=True)
     seen = []
     for stage, pool in cell.coordinator.pools.items():
-        seen.append(wants([cell], committer, service=True))
+        seen.append(wants([cell], [], committer, service=True))
         cell.coordinator.worker_ready(next(iter(pool.workers)), stage)
     assert seen == [False] * len(cell.coordinator.pools)
-    assert wants([cell], committer, service=True)
+    assert wants([cell], [], committer, service=True)
 
 
 def test_a_run_that_ends_with_the_queue_takes_its_first_shard_before_it_starts_workers() -> None:
-    assert wants([], cell_and_committer()[1], service=False)
+    assert wants([], [], cell_and_committer()[1], service=False)
 
 
 def test_nothing_is_received_while_too_many_commits_wait() -> None:
@@ -130,4 +130,4 @@ def test_nothing_is_received_while_too_many_commits_wait() -> None:
     for stage, pool in cell.coordinator.pools.items():
         cell.coordinator.worker_ready(next(iter(pool.workers)), stage)
     committer.pending = MOST_PENDING
-    assert not wants([cell], committer, service=True)
+    assert not wants([cell], [], committer, service=True)

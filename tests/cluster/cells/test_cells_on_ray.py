@@ -7,14 +7,16 @@ import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from PIL import Image
 from s3_sink import S3Sink
 
+from mattemill.cluster.metrics import watch
+from mattemill.cluster.metrics.figures import Value
 from mattemill.cluster.progress import JobSummary, Progress
 from mattemill.pipeline.config import JobConfig
 
@@ -82,9 +84,27 @@ def assert_each_key_once(found: S3Sink, photographs: set[str]) -> None:
     assert found.logged == Counter({("fail-cut-1.jpg", "no_subject", 0): 1})
 
 
+class KeptMetrics:
+    """In the place of Ray's metrics, which only show what Ray's agent serves: the last value of each series."""
+
+    last: ClassVar[dict[tuple[str, ...], float]] = {}
+    most: ClassVar[dict[tuple[str, ...], float]] = {}
+
+    def __init__(self, fingerprint: str) -> None:
+        self.last.clear()
+        self.most.clear()
+
+    def send(self, found: Iterable[Value]) -> None:
+        for value in found:
+            series = (value.name.removeprefix("mattemill_"), *value.labels.values())
+            self.last[series] = value.value
+            self.most[series] = max(value.value, self.most.get(series, 0.0))
+
+
 def test_every_node_has_a_cell_and_every_key_one_row_also_when_a_node_is_killed(
-    cluster: Any, bucket: str, photographs: set[str], s3_client: Any
+    cluster: Any, bucket: str, photographs: set[str], s3_client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watch, "RayMetrics", KeptMetrics)
     notes: list[str] = []
     killed: list[int] = []
 
@@ -103,5 +123,15 @@ def test_every_node_has_a_cell_and_every_key_one_row_also_when_a_node_is_killed(
     assert summary.images == len(photographs)
     found = S3Sink.read(s3_client, bucket)
     assert_each_key_once(found, photographs)
+    last, most = KeptMetrics.last, KeptMetrics.most
+    assert most["cells", "working"] == 3
+    assert last["cells_lost",] + most["cells", "silent"] >= 1, "Ray may give the node up only after the job"
+    assert last["shards_leased_again",] >= 1
+    assert last["images_committed",] == len(photographs)
+    # What a cell did after its last report, and then its node was gone, nobody can know.
+    assert last["images", "matte", ""] >= len(photographs) - 1
+    assert last["images", "failure", "no_subject"] >= 1
+    assert most["stage_workers", "cut"] >= 2
+    assert last["stage_items", "store"] >= len(photographs) - 1
     again = run(bucket, cluster)
     assert (again.images, again.already_done) == (0, len(photographs))

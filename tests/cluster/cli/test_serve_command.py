@@ -93,7 +93,7 @@ def test_an_empty_queue_ends_a_run_of_once_without_ray(
 ) -> None:
     from mattemill.cluster import serve
 
-    monkeypatch.setattr(serve, "run_on_ray", lambda *_, **__: pytest.fail("Ray was started"))
+    monkeypatch.setattr(serve, "run_where", lambda *_, **__: pytest.fail("Ray was started"))
     url = server.queue("empty", visibility=60)
     assert main(["serve", "--queue", url, "s3://mattes/empty", "--once", "--json", "--quiet"]) == 0
     summary = json.loads(capsys.readouterr().out)

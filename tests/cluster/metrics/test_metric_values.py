@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterable
-from types import SimpleNamespace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from mattemill.cluster.actions import FUSED, Call, CellPlan, Passed, Reply, StagePlan, StartWorker
 from mattemill.cluster.coordinator import Coordinator
 from mattemill.cluster.metrics.catalogue import BY_NAME, CATALOGUE
+from mattemill.cluster.metrics.cell_figures import CellFigures, CrewFigures, StageFigures, figures_of, joined
 from mattemill.cluster.metrics.figures import Around, Value, values
 from mattemill.cluster.metrics.publish import Publisher
 from mattemill.cluster.progress import Progress
@@ -51,7 +52,7 @@ def progress(done: int = 1, events: EventStats | None = None, seconds: float = 1
 
 
 def found(around: Around = ALL, events: EventStats | None = EVENTS) -> dict[tuple[str, ...], float]:
-    seen = values(progress(events=events), cell(), around, 3.0)
+    seen = values(progress(events=events), figures_of(cell(), 3.0), around)
     return {(value.name.removeprefix("mattemill_"), *value.labels.values()): value.value for value in seen}
 
 
@@ -92,10 +93,44 @@ def test_a_job_without_a_queue_tells_of_none() -> None:
 
 
 def test_every_metric_of_the_catalogue_gets_a_value_with_its_labels_and_no_other_is_sent() -> None:
-    seen = list(values(progress(events=EVENTS), cell(), ALL, 3.0))
+    several = replace(figures_of(cell(), 3.0), crew=CrewFigures(2, 1, 1))
+    seen = list(values(progress(events=EVENTS), several, ALL))
     assert {value.name for value in seen} == BY_NAME.keys()
     assert all(tuple(value.labels) == BY_NAME[value.name].labels for value in seen)
     assert len(BY_NAME) == len(CATALOGUE)
+
+
+def test_a_job_in_one_cell_tells_of_no_cells() -> None:
+    assert not {"cells", "cells_lost", "shards_leased_again", "cell_silence_seconds"} & {key[0] for key in found()}
+
+
+def test_cells_are_summed_and_of_those_that_are_gone_only_what_they_did() -> None:
+    one, other, gone = (figures_of(cell(), now) for now in (3.0, 5.0, 9.0))
+    both = joined([one, other], [gone])
+    assert both.failed == {"missing": 3}
+    assert both.ended == 3
+    assert both.in_flight == 2 * one.in_flight == 6
+    assert both.gate_capacity == 2 * one.gate_capacity
+    assert both.store_errors == {"server": 3}
+    fetch, cut = both.stages["fetch"], both.stages["cut"]
+    assert (fetch.items, fetch.calls, fetch.call_items, fetch.busy_seconds) == (12, 3, 12, 1.5)
+    assert fetch.batch_size == one.stages["fetch"].batch_size
+    assert (cut.queued, cut.queue_bytes) == (6, 12_000_000)
+    assert cut.queue_age == pytest.approx(4.0), "the longest wait of all"
+    assert joined([one]) == one
+    assert joined([]) == CellFigures()
+
+
+def test_what_is_gone_keeps_its_place_in_the_counters_of_a_stage() -> None:
+    gone = CellFigures(stages={"cut": StageFigures(items=7, workers=2, device="cuda")})
+    assert joined([], [gone]).stages == {"cut": StageFigures(items=7, device="cuda")}
+
+
+def test_nothing_is_sent_before_there_is_a_cell() -> None:
+    kept = Kept()
+    publish = Publisher(lambda: None, lambda spilled: Around(), kept)
+    publish(progress())
+    assert kept.sent == []
 
 
 class Kept:
@@ -112,8 +147,9 @@ class Kept:
 
 
 def publisher(kept: Kept, clock: list[float]) -> Publisher:
-    cells: list[Any] = [SimpleNamespace(coordinator=cell())]
-    return Publisher(cells, lambda spilled: Around(spilled=spilled), kept, clock=lambda: clock[0])
+    return Publisher(
+        lambda: figures_of(cell(), clock[0]), lambda spilled: Around(spilled=spilled), kept, clock=lambda: clock[0]
+    )
 
 
 def test_it_is_told_twice_a_second_and_sends_every_other_second_and_once_more_at_the_end() -> None:

@@ -43,13 +43,17 @@ def test_every_metric_is_served_with_the_labels_that_the_catalogue_says(
         (tmp_path / "in" / name).write_bytes(b"\x01" * 100)
     config = JobConfig(price_per_hour=3.0, placement="split", device="cpu")
     summary = run_job(str(tmp_path / "in"), str(tmp_path / "out"), config, stages="standin_stages")
-    # What only a queue makes goes through the same publisher.
+    # What only a queue or several nodes make goes through the same publisher.
     RayMetrics(summary.fingerprint).send(
         [
             Value("mattemill_queue_messages", 2.0, {"what": "received"}),
             Value("mattemill_queue_held", 1.0),
             Value("mattemill_backlog_age_seconds", 4.0),
             Value("mattemill_event_to_matte_seconds", 1.5, {"quantile": "0.5"}),
+            Value("mattemill_cells", 2.0, {"state": "working"}),
+            Value("mattemill_cells_lost", 1.0),
+            Value("mattemill_shards_leased_again", 2.0),
+            Value("mattemill_cell_silence_seconds", 0.5),
         ]
     )
     nodes: Any = ray.nodes  # which Ray gives no types
