@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +106,7 @@ def prepare_for(
         for name in set(saliency_networks(config).values()):
             saliency_file(config, name)  # here and not in a worker: before Ray is started and anything is written
     found = find_place(config, wait=wait, on_wait=on_wait, stop=stop)
-    config = settled(config, found.place)
+    config = _with_chain(settled(config, found.place), found.place)
     layout = lay_out(config, str(found.place), found.gpus, gpu_bytes=found.gpu_bytes)
     fingerprint = config.fingerprint(hashes)
     return Prepared(source, sink, config, hashes, fingerprint, found.place, layout, found.elsewhere)
@@ -210,7 +210,7 @@ def plan_job(
     where = Location.parse(sink)
     opened = open_source(source, config, exclude=where)
     place = find_place(config).place
-    device, config = str(place), settled(config, place)
+    device, config = str(place), _with_chain(settled(config, place), place)
     needs = _model_needs(config)
     fingerprint: str | None = None
     try:
@@ -262,6 +262,16 @@ def plan_job(
         device=device,
         placement=lay_out(config, device, 0).plan.placement if device == "cpu" else config.placement,
     )
+
+
+def _with_chain(config: JobConfig, place: Place) -> JobConfig:
+    """The settings, fused where the device chain is asked for. Raises ConfigError where it cannot be had."""
+    if config.device_chain == "off":
+        return config
+    from mattemill.pipeline.device_chain.open_chain import check_chain
+
+    check_chain(config, place)
+    return replace(config, placement="fused")
 
 
 def _check_background(config: JobConfig) -> None:

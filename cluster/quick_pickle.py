@@ -16,9 +16,9 @@ from typing import Any
 
 from mattemill.pipeline.outcome import Facts, Failure
 from mattemill.pipeline.photo import Header, ImageRef, Photo
-from mattemill.pipeline.stages.messages import CropMask, Cut, Detection, Stored
+from mattemill.pipeline.stages.messages import CropMask, Cut, Detection, DeviceCut, Stored
 
-MESSAGES: tuple[type, ...] = (ImageRef, Header, Photo, Detection, CropMask, Cut, Stored, Failure)
+MESSAGES: tuple[type, ...] = (ImageRef, Header, Photo, Detection, CropMask, Cut, DeviceCut, Stored, Failure)
 
 
 def _register(message: type) -> None:

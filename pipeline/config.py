@@ -32,6 +32,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "engine": ("auto", "onnxruntime", "tensorrt", "tensorrt_rtx"),
     "precision": ("auto", "fp32", "fp16"),
     "placement": ("auto", "split", "fused"),
+    "device_chain": ("off", "on"),
     "detector": ("saliency", "yolox", "nanodet", "rtdetr"),
     "refine": ("network", "vitmatte", "guided", "none"),
     "shadow": ("none", "keep", "drop"),
@@ -54,6 +55,7 @@ PIXEL_FIELDS = (
     "matting_step",
     "subject_threshold",
     "precision",
+    "device_chain",
     "despeckle",
     "fill_holes",
     "feather",
@@ -108,6 +110,7 @@ class JobConfig:
     engine: str = "auto"  # on a GPU TensorRT where it is there, else onnxruntime; a named one is had or is an error
     precision: str = "auto"  # 'auto': fp16 in TensorRT (u2netp's IoU to fp32 is .998); onnxruntime does what a file has
     placement: str = "auto"  # 'split': a pool per stage; 'fused': one actor holds the three network stages
+    device_chain: str = "off"  # 'on': from decoded photograph to PNG rows on the GPU; not run on one, so not unasked
     workers: int = 0  # network workers in all; 0 = from the cores (or GPUs) and a calibration
     cpus: int = 0  # cores to use; 0 = those this process may run on
     memory_bytes: int = 0  # bytes of the object store; 0 = 30 % of the memory, at most 8 GiB
@@ -210,6 +213,8 @@ class JobConfig:
         pixels: dict[str, Any] = {name: getattr(self, name) for name in PIXEL_FIELDS}
         if self.precision != "fp16":
             del pixels["precision"]  # as it was before there was a choice: what is done stays done
+        if self.device_chain == "off":
+            del pixels["device_chain"]  # as above; its kernels differ from the host's by a grey level here and there
         picture = self.background_picture
         if picture is not None:
             try:

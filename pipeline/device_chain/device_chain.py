@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from mattemill.kernels.crop import Window
 from mattemill.kernels.cuda.band import band_matte
@@ -23,7 +21,6 @@ from mattemill.pipeline.device_chain.device_network import DeviceNetwork
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.finishing import fitted
 from mattemill.pipeline.images.decode import decode
-from mattemill.pipeline.images.encode import png_of_rows
 from mattemill.pipeline.models.load import LOCALISER
 from mattemill.pipeline.outcome import Facts
 from mattemill.pipeline.photo import Alpha, Photo, Rgb
@@ -33,27 +30,11 @@ from mattemill.pipeline.stages.asks import Asking
 from mattemill.pipeline.stages.detect import SubjectFinder, detection_facts
 from mattemill.pipeline.stages.each import RefusedError, Steps
 from mattemill.pipeline.stages.matte import load_background
-from mattemill.pipeline.stages.messages import CropMask
+from mattemill.pipeline.stages.messages import CropMask, DeviceCut
 from mattemill.pipeline.stages.refine import _BAND, _EPS, _SUBSAMPLE, _SURE
 from mattemill.pipeline.stages.segment import Segmenter
 from mattemill.pipeline.stages.stage import Done, StageResult
 from mattemill.pipeline.stages.together import Room, run_together
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceCut:
-    """A finished cut, filtered for PNG on the device.
-
-    rows: uint8 (H, 1 + W * C), see `kernels.png_up`. shape: (H, W) or (H, W, C) of the pixels.
-    """
-
-    rows: npt.NDArray[np.uint8]
-    shape: tuple[int, ...]
-    scores: dict[str, float] = field(default_factory=dict)
-
-    def png(self) -> bytes:
-        """The file: only deflated here."""
-        return png_of_rows(self.rows, self.shape)
 
 
 def why_not(config: JobConfig) -> str:
@@ -74,7 +55,7 @@ def why_not(config: JobConfig) -> str:
 
 
 class DeviceChain:
-    """(Photo,) -> DeviceCut; see `Stage`. Not yet run on a GPU, and jobs do not use it yet.
+    """(Photo,) -> DeviceCut: the cut stage of jobs with `device_chain = on`; see `Stage`. Not yet run on a GPU.
 
     Until the rows of the finished PNG, what comes back to the host of a photograph are the networks' maps (0.4 MB each
     at 320 px), and the photograph and its mask at 320 px for the score. Boxes, parts and the choice among looks are
@@ -84,7 +65,7 @@ class DeviceChain:
     it has no kernels for, see `why_not`.
     """
 
-    name = "device_chain"
+    name = "cut"
 
     def __init__(
         self,

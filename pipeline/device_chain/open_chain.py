@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 from mattemill.kernels.cuda.device import Device
 from mattemill.kernels.cuda.driver import Driver
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.device_chain.device_chain import DeviceChain
+from mattemill.pipeline.device_chain.device_chain import DeviceChain, why_not
 from mattemill.pipeline.device_chain.device_network import DeviceEngine, DeviceNetwork
 from mattemill.pipeline.engines.open_engine import lane_here, open_engine
 from mattemill.pipeline.engines.place import Place
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.models.cache import model_path
 from mattemill.pipeline.models.cards import card_of
-from mattemill.pipeline.models.load import LOCALISER
+from mattemill.pipeline.models.load import LOCALISER, saliency_networks
+
+
+def check_chain(config: JobConfig, place: Place) -> None:
+    """Raises ConfigError where the settings ask for the device chain and it cannot do what they want, or not there."""
+    if config.device_chain == "off":
+        return
+    if config.placement == "split":
+        raise ConfigError("device_chain = 'on' does a whole cut in one worker: leave placement = 'split' out")
+    if lacking := why_not(config):
+        raise ConfigError(f"device_chain = 'on' has no kernels for {lacking}: change that, or leave device_chain out")
+    if place.engine == "onnxruntime":
+        raise ConfigError(
+            "device_chain = 'on' needs engine tensorrt or tensorrt_rtx on a GPU, and the networks would run on "
+            f"{place}: `mattemill doctor` says what is missing"
+        )
+    for name in saliency_networks(config).values():
+        if card_of(name).input.resample == "bilinear":
+            raise ConfigError(f"device_chain = 'on': the bilinear resizing of model {name} has no kernel; leave it out")
 
 
 def open_chain(
@@ -26,8 +45,7 @@ def open_chain(
     over: put over the driver of the kernels, such as `CountedDriver`. Raises ConfigError where the settings need what
     it has no kernels for or the engine takes no addresses on the device, ModelError, EngineError, DeviceError.
     """
-    if place.engine == "onnxruntime":
-        raise ConfigError(f"the device chain needs engine tensorrt or tensorrt_rtx, and the networks run in {place}")
+    check_chain(replace(config, device_chain="on"), place)
     lane = lane_here(place.gpu)
     # In the stream in which the engines run: nothing then has to wait for anything else.
     device = Device(over(lane.driver), stream=lane.compute)

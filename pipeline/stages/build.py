@@ -34,6 +34,11 @@ def build_stage(name: str, config: JobConfig, sink: str | None = None) -> Stage:
             from mattemill.pipeline.stages.matte import MatteStage
 
             return MatteStage(config)
+        case "cut" if config.device_chain == "on":
+            from mattemill.pipeline.device_chain.open_chain import open_chain
+            from mattemill.pipeline.engines.place import place_of
+
+            return open_chain(config, place_of(config))
         case "cut":
             from mattemill.pipeline.stages.cut import CutStage
 

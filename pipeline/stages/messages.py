@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from mattemill.pipeline.images.encode import png_of_rows
+
 Box = tuple[float, float, float, float]
 """(x0, y0, x1, y1) in pixels of the photograph as shown; x1, y1 exclusive."""
 
@@ -52,6 +54,22 @@ class Cut:
 
     pixels: npt.NDArray[np.uint8]
     scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCut:
+    """A finished cut, filtered for PNG on the device.
+
+    rows: uint8 (H, 1 + W * C), see `kernels.png_up`. shape: (H, W) or (H, W, C) of the pixels.
+    """
+
+    rows: npt.NDArray[np.uint8]
+    shape: tuple[int, ...]
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    def png(self) -> bytes:
+        """The file: only deflated here."""
+        return png_of_rows(self.rows, self.shape)
 
 
 @dataclass(frozen=True, slots=True)

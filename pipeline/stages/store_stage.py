@@ -14,7 +14,7 @@ from mattemill.pipeline.outcome import Facts, Failure
 from mattemill.pipeline.output_key import output_key
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.reasons import Reason
-from mattemill.pipeline.stages.messages import Cut, Stored
+from mattemill.pipeline.stages.messages import Cut, DeviceCut, Stored
 from mattemill.pipeline.stages.stage import Done, Failed, StageResult
 from mattemill.pipeline.stages.thread_map import ThreadMap
 from mattemill.pipeline.storage.location import Location, open_store
@@ -22,7 +22,7 @@ from mattemill.pipeline.storage.store import SoonDurable
 
 
 class StoreStage:
-    """(ImageRef, Cut) -> Stored; `config.fetch_threads` writes at once.
+    """(ImageRef, Cut or DeviceCut) -> Stored; `config.fetch_threads` writes at once.
 
     The key follows from the photograph's key, so that doing it twice writes the same object. An output that cannot
     be written is that image's `store_failed`, with what the sink answered.
@@ -55,9 +55,9 @@ class StoreStage:
     def _write(self, item: tuple[Any, ...]) -> StageResult:
         start = time.perf_counter()
         ref: ImageRef = item[0]
-        cut: Cut = item[1]
+        cut: Cut | DeviceCut = item[1]
         try:
-            data = encode(cut.pixels, self._format)
+            data = cut.png() if isinstance(cut, DeviceCut) else encode(cut.pixels, self._format)
             key = self._sink.key(output_key(ref.key, self._format))
             if self._soon is not None:
                 self._soon.put_soon(key, data, content_type=CONTENT_TYPES[self._format])
@@ -67,7 +67,7 @@ class StoreStage:
             return Failed(Failure(error.reason, self.name, error.message, facts=self._took(start)))
         except StoreError as error:
             return Failed(Failure(Reason.STORE_FAILED, self.name, str(error), facts=self._took(start)))
-        height, width = cut.pixels.shape[:2]
+        height, width = (cut.shape if isinstance(cut, DeviceCut) else cut.pixels.shape)[:2]
         return Done(Stored(key, len(data), width, height), self._took(start))
 
     def _took(self, start: float) -> Facts:

@@ -14,7 +14,7 @@ from mattemill.cluster.quick_pickle import MESSAGES, pack, unpack
 from mattemill.pipeline.outcome import Facts, Failure
 from mattemill.pipeline.photo import Header, ImageRef, Photo
 from mattemill.pipeline.reasons import Reason
-from mattemill.pipeline.stages.messages import CropMask, Cut, Detection, Stored
+from mattemill.pipeline.stages.messages import CropMask, Cut, Detection, DeviceCut, Stored
 
 REF = ImageRef("a b.jpg", "file:///in/a b.jpg", "e", 12)
 HEADER = Header("jpeg", 3, 2, "RGB", 8, 6, True, 2)
@@ -27,6 +27,7 @@ EXAMPLES = [
     Detection(((0.0, 0.0, 1.0, 1.0),), (0.5,), ARRAY),
     CropMask((0, 0, 3, 4), ARRAY),
     Cut(ARRAY, {"s": 0.5}),
+    DeviceCut(np.zeros((4, 7), np.uint8), (4, 6), {"confidence": 0.5}),
     Stored("a.png", 3),
     Failure(Reason.NO_SUBJECT, "detect", "nothing", b"jpeg", FACTS),
     FACTS,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mattemill.cluster.job import run_job
 from mattemill.pipeline.config import JobConfig
@@ -56,3 +58,23 @@ def test_a_job_runs_all_its_networks_on_the_gpu_and_its_summary_says_so(
     networks = {stage for stage in summary.devices if stage not in ("fetch", "store")}
     assert networks == ({"cut"} if placement == "fused" else {"detect", "segment", "matte"})
     assert {summary.devices[stage] for stage in networks} == {str(place_of(config))}
+
+
+@pytest.mark.parametrize("output", ["matte", "cutout"])
+def test_a_job_with_the_device_chain_writes_what_one_without_it_writes(
+    engine: EngineName, output: str, u2netp: Path, sample_photos: Path, tmp_path: Path
+) -> None:
+    if engine == "onnxruntime":
+        pytest.skip("the device chain needs TensorRT's engines")
+    source = tmp_path / "in"
+    source.mkdir()
+    for name in _WITH_SUBJECT:
+        (source / name).write_bytes((sample_photos / name).read_bytes())
+    common = JobConfig(device="cuda", engine=engine, refine="guided", output=output)
+    for name, config in (("host", common), ("chain", replace(common, device_chain="on"))):
+        summary = run_job(str(source), str(tmp_path / name), config)
+        assert (summary.images, summary.cut) == (3, 3)
+    for path in (tmp_path / "host").glob("*.png"):
+        with Image.open(path) as one, Image.open(tmp_path / "chain" / path.name) as other:
+            difference = np.abs(np.asarray(one).astype(int) - np.asarray(other))
+        assert difference.mean() < 0.5, path.name

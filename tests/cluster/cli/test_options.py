@@ -26,6 +26,7 @@ OTHER = {
     "engine": "onnxruntime",
     "precision": "fp32",
     "placement": "fused",
+    "device_chain": "on",
     "endpoint_url": "http://127.0.0.1:1",
     "region": "eu-north-1",
     "s3_client": "obstore",

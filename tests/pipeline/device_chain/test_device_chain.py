@@ -17,7 +17,7 @@ from mattemill.kernels.cuda.cpu_build import compiler
 from mattemill.kernels.cuda.cpu_driver import CpuDriver
 from mattemill.kernels.cuda.device import Device
 from mattemill.pipeline.config import JobConfig
-from mattemill.pipeline.device_chain.device_chain import DeviceChain, DeviceCut, why_not
+from mattemill.pipeline.device_chain.device_chain import DeviceChain, why_not
 from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mattemill.pipeline.errors import ConfigError
@@ -26,6 +26,7 @@ from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.photo import ImageRef, Photo
 from mattemill.pipeline.reasons import Reason
 from mattemill.pipeline.stages.cut import CutStage
+from mattemill.pipeline.stages.messages import DeviceCut
 from mattemill.pipeline.stages.stage import Done, Failed
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs g++ to compile the kernels for the CPU")

@@ -1,0 +1,60 @@
+"""Where the device chain is asked for and cannot be had, the error names the setting and says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.device_chain.open_chain import check_chain
+from mattemill.pipeline.engines.place import CPU, Place
+from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.models.cards import CARDS
+
+GPU = Place("cuda:0", "tensorrt", "fp16")
+ON = JobConfig(device_chain="on", refine="guided")
+
+
+def test_what_it_can_do_on_a_gpu_with_tensorrt_is_taken() -> None:
+    check_chain(ON, GPU)
+    check_chain(replace(ON, output="cutout", second_network="u2net"), GPU)
+
+
+def test_nobody_is_asked_anything_while_it_is_off() -> None:
+    check_chain(JobConfig(placement="split", canvas="100x100", output="cutout"), CPU)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"refine": "network"}, "refine = network"),
+        ({"canvas": "100x100", "output": "cutout"}, "canvas"),
+        ({"format": "webp"}, "format = webp"),
+        ({"placement": "split"}, "placement = 'split'"),
+    ],
+)
+def test_a_setting_that_it_has_no_kernel_for_is_named(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        check_chain(replace(ON, **settings), GPU)
+
+
+@pytest.mark.parametrize("place", [CPU, Place("cuda:0", "onnxruntime")], ids=str)
+def test_a_place_without_tensorrt_is_refused(place: Place) -> None:
+    with pytest.raises(ConfigError, match=f"would run on {place}: .mattemill doctor"):
+        check_chain(ON, place)
+
+
+def test_a_model_whose_resizing_has_no_kernel_is_refused_before_a_job_begins() -> None:
+    bilinear = [card.name for card in CARDS.values() if card.task == "saliency" and card.input.resample == "bilinear"]
+    assert bilinear
+    with pytest.raises(ConfigError, match=f"model {bilinear[0]}"):
+        check_chain(replace(ON, model=bilinear[0]), GPU)
+
+
+def test_it_is_another_job_with_the_chain_and_without_it_the_same_as_before_there_was_one() -> None:
+    hashes = {"detect": "0" * 64}
+    without = JobConfig(refine="guided")
+    assert ON.fingerprint(hashes) != without.fingerprint(hashes)
+    assert without.fingerprint(hashes) == "3ac93c241f72de27"
