@@ -42,6 +42,7 @@ EVERY = 2  # of these pictures is one calibrated on: each recipe looks at them a
 PASSES = 15
 UNEQUAL = Recipe(move_constants=False, equalise=False)
 MOVED = Recipe(move_constants=True, equalise=False)
+BOTH = Recipe(move_constants=True, equalise=True)
 FIRST = "Conv_0"
 OUTLIER = "Conv_787"
 """The layer that alone breaks plain int8 (`mattemill quantize` finds it by its sensitivity)."""
@@ -53,6 +54,8 @@ TRIES: dict[str, tuple[Precision, Recipe, tuple[str, ...], bool]] = {
     "int8, all layers": ("int8", UNEQUAL, (), False),
     "int8, 2 layers of 119 in float32": ("int8", UNEQUAL, (OUTLIER, FIRST), False),
     "int8, steady channels moved, first layer in float32": ("int8", MOVED, (FIRST,), False),
+    "int8, steady channels moved and channels equalised, all layers": ("int8", BOTH, (), False),
+    "int8, steady channels moved and channels equalised, first layer in float32": ("int8", BOTH, (FIRST,), False),
     "fp8 (E4M3), all layers": ("fp8", dataclasses.replace(UNEQUAL, to="fp8"), (), False),
 }
 """Name: (precision, recipe, layers in float32, whether all photographs judge it and not only the spread)."""
