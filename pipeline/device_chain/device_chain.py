@@ -15,6 +15,7 @@ from mattemill.kernels.cuda.foreground import estimate_foreground
 from mattemill.kernels.cuda.guided_filter import guided_filter
 from mattemill.kernels.cuda.paste import paste_masks
 from mattemill.kernels.cuda.png_up import png_up
+from mattemill.kernels.cuda.staging import Staging
 from mattemill.kernels.cuda.trimap import trimap
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.device_chain.device_network import DeviceNetwork
@@ -80,6 +81,7 @@ class DeviceChain:
         self.device = localiser.device
         self._config = config
         self._on = device
+        self._staging = Staging(device)
         self._room = Room.for_networks(localiser, network)
         # Of the networks they use what `asks.BatchNetwork` says, and their card.
         self._find = SubjectFinder(
@@ -99,20 +101,23 @@ class DeviceChain:
         )
         self._background = load_background(config) if config.output == "composite" else None
 
+    def close(self) -> None:
+        """Give back the pinned memory: before the device is left."""
+        self._staging.clear()
+
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         return run_together(self.name, self.device, items, self._one, self._room)
 
     def _one(self, steps: Steps, photo: Photo) -> Asking[Done]:
         with steps.step("detect", self.device):
-            image = decode(photo.data, photo.header)
-            picture = self._on.upload(image)
+            # Its pixels lie where the next photograph's will be decoded: only the device has them from here on.
+            picture = self._staging.upload(decode(photo.data, photo.header, room=self._staging.room))
             try:
                 found = yield from self._find.asking(cast(Rgb, picture))
             except RefusedError as refused:
-                refused.image = image
+                refused.image = self._on.download(picture)
                 raise
             facts = detection_facts(found)
-        del image
         masks = []
         with steps.step("segment", self.device):
             for index in range(len(found.detection.boxes)):

@@ -57,4 +57,6 @@ def open_chain(
     localiser = network(LOCALISER)
     cuts = localiser if config.model == LOCALISER else network(config.model)
     second = None if config.second_network == "none" else network(config.second_network)
-    return DeviceChain(config, device, localiser, cuts, second)
+    chain = DeviceChain(config, device, localiser, cuts, second)
+    lane.before_close(chain.close)
+    return chain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,18 +38,23 @@ _OPENERS: dict[str, Callable[[io.BytesIO], Image.Image]] = {
 _HARMLESS = ("extraneous bytes before marker 0xd9", "Invalid SOS parameters for sequential JPEG")
 
 
-def decode(data: Data, header: Header, *, at_least: tuple[int, int] | None = None) -> Rgb:
+Room = Callable[[int], npt.NDArray[np.uint8]]
+"""Gives so many bytes of memory, uint8 (n,), to decode into."""
+
+
+def decode(data: Data, header: Header, *, at_least: tuple[int, int] | None = None, room: Room | None = None) -> Rgb:
     """The pixels of the (first) picture: uint8 (H, W, 3), sRGB, EXIF orientation applied, alpha flattened on white.
 
     data: the whole encoded file. header: what `read_header` said of it; check its limits first.
     at_least: (width, height) as shown; the result may then be smaller than the photograph, but not smaller than this
-    (JPEG only, by libjpeg's own scaling; other types come whole). Raises ImageError TRUNCATED when the file ends before
+    (JPEG only, by libjpeg's own scaling; other types come whole). room: of memory that a JPEG is decoded into, where
+    its pixels are then left as they are, they are the result. Raises ImageError TRUNCATED when the file ends before
     its picture, UNDECODABLE when its pixels are damaged, UNSUPPORTED_TYPE for pixels without a defined white. A picture
     that is only partly there is never returned. Safe in threads.
     """
     view = view_of(data)
     if header.format == "jpeg" and header.mode in ("RGB", "L") and header.bit_depth == 8:
-        pixels = _decode_jpeg(view, header, at_least)
+        pixels = _decode_jpeg(view, header, at_least, room)
     else:
         pixels = _decode_pillow(view, header)
     if header.format == "tiff":
@@ -56,8 +62,8 @@ def decode(data: Data, header: Header, *, at_least: tuple[int, int] | None = Non
     return apply_orientation(pixels, header.orientation)
 
 
-def _decode_jpeg(view: memoryview, header: Header, at_least: tuple[int, int] | None) -> Rgb:
-    scaling: dict[str, float] = {}
+def _decode_jpeg(view: memoryview, header: Header, at_least: tuple[int, int] | None, room: Room | None) -> Rgb:
+    scaling: dict[str, Any] = {}
     if at_least is not None:
         width, height = at_least if header.orientation < 5 else (at_least[1], at_least[0])
         # min_factor 2: libjpeg's scales between 1 and 1/2 take longer than no scaling.
@@ -69,6 +75,8 @@ def _decode_jpeg(view: memoryview, header: Header, at_least: tuple[int, int] | N
                 Reason.UNDECODABLE,
                 f"the JPEG has two sizes: {header.width}x{header.height} and {found[1]}x{found[0]}",
             )
+        if room is not None:
+            scaling["buffer"] = room(3 * header.width * header.height)
         try:
             pixels = simplejpeg.decode_jpeg(view, "RGB", **scaling)
         except ValueError as error:

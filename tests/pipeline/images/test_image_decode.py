@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -293,3 +294,31 @@ def test_read_only_arrays_are_decoded_like_bytes() -> None:
         data = ALL[name][0]
         array = np.frombuffer(data, np.uint8)
         assert np.array_equal(decode(array, read_header(array)), read(data))
+
+
+def test_a_jpeg_is_decoded_into_the_room_that_is_given_and_every_file_is_the_same_with_one(sample_photos: Path) -> None:
+    inside = []
+    for path in sorted(sample_photos.rglob("*.*")):
+        if path.suffix not in (".jpg", ".png", ".webp"):
+            continue
+        data = path.read_bytes()
+        header = read_header(data)
+        rooms: list[np.ndarray] = []
+
+        def room(nbytes: int, rooms: list[np.ndarray] = rooms) -> np.ndarray:
+            rooms.append(np.full(nbytes + 100, 77, np.uint8))
+            return rooms[-1][:nbytes]
+
+        try:
+            expected = decode(data, header)
+        except ImageError:
+            with pytest.raises(ImageError):
+                decode(data, header, room=room)
+            continue
+        found = decode(data, header, room=room)
+        assert np.array_equal(found, expected), path.name
+        assert len(rooms) == (1 if path.suffix == ".jpg" and header.mode != "CMYK" else 0), path.name
+        if rooms:
+            assert (rooms[0][-100:] == 77).all(), f"{path.name}: written beyond its end"
+            inside.append(np.may_share_memory(found, rooms[0]))
+    assert any(inside), "no photograph lies where it was decoded to"
