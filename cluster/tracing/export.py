@@ -8,6 +8,7 @@ traces, never an image, and at the end of a job a few seconds.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from mattemill.pipeline.shard import Shard
 _log = logging.getLogger(__name__)
 
 _QUEUE = 16_384  # spans that wait to be sent; more are dropped
-_FLUSH_MS = 5_000  # for what is not sent yet when a job ends
+_CLOSE = 5.0  # seconds for what is not sent yet when a job ends
 
 
 def check_tracing(config: JobConfig) -> None:
@@ -53,26 +54,38 @@ class TraceExporter:
 
         resource = Resource.create({SERVICE_NAME: "mattemill"}).merge(OTELResourceDetector().detect())
         # Which images are traced was decided when they were admitted: OTEL_TRACES_SAMPLER is not asked again.
-        self._provider: Any = TracerProvider(resource=resource, sampler=ALWAYS_ON)
+        self._provider: Any = TracerProvider(resource=resource, sampler=ALWAYS_ON, shutdown_on_exit=False)
         # A shard's traces come at once, 7 spans each: room for those of a few shards of the default size.
         processor = BatchSpanProcessor(OTLPSpanExporter(), max_queue_size=_QUEUE)
         self._provider.add_span_processor(processor)
         self._tracer: Any = self._provider.get_tracer("mattemill")
         self._job = job
+        self._broken = False
         self.sent = 0
 
     def committed(self, shard: Shard, outcomes: Mapping[str, Outcome], now: float) -> None:
-        """Send the traces among these outcomes, which stand in the sink since `now` (Unix seconds)."""
+        """Send the traces among these outcomes, which stand in the sink since `now` (Unix seconds).
+
+        Raises nothing: an error ends the tracing, never the job.
+        """
         for key, outcome in outcomes.items():
             trace = outcome.facts.trace
-            if trace is not None:
+            if trace is None or self._broken:
+                continue
+            try:
                 self._send(shard, key, outcome, trace, now)
+            except Exception as error:  # seeing less is no reason to cut nothing
+                self._broken = True
+                _log.warning("traces end error=%r next=the job goes on without them", error)
 
     def close(self) -> None:
         """Send what is left, waiting a few seconds for a collector that is slow or away."""
-        if not self._provider.force_flush(_FLUSH_MS):
-            _log.warning("traces not sent within %.0f s next=the last ones are dropped", _FLUSH_MS / 1000)
-        self._provider.shutdown()
+        # Its own limits are not kept: a collector that takes connections and says nothing costs 10 s each 512 spans.
+        ending = threading.Thread(target=self._provider.shutdown, name="mattemill-traces", daemon=True)
+        ending.start()
+        ending.join(_CLOSE)
+        if ending.is_alive():
+            _log.warning("traces not sent within %.0f s next=the last ones are dropped", _CLOSE)
 
     def _send(self, shard: Shard, key: str, outcome: Outcome, trace: Trace, now: float) -> None:
         from opentelemetry.trace import Status, StatusCode, set_span_in_context

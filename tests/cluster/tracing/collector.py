@@ -11,9 +11,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 class Collector:
-    """spans: as received. services: their resource's service.name. `answers`: HTTP status of each request."""
+    """spans: as received. services: their resource's service.name. `answers`: HTTP status of each request.
 
-    def __init__(self, answers: int = 200) -> None:
+    `silent`: takes requests and says nothing until it is closed.
+    """
+
+    def __init__(self, answers: int = 200, *, silent: bool = False) -> None:
+        self._speaks = threading.Event()
+        if not silent:
+            self._speaks.set()
         self.spans: list[Any] = []
         self.services: set[str] = set()
         self.requests = 0
@@ -25,6 +31,7 @@ class Collector:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
+                collector._speaks.wait()
                 if self.path == "/v1/traces":
                     collector._take(ExportTraceServiceRequest.FromString(body), answers)
                 self.send_response(answers if self.path == "/v1/traces" else 404)
@@ -49,6 +56,7 @@ class Collector:
                     self.spans.extend(scope.spans)
 
     def close(self) -> None:
+        self._speaks.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -14,6 +14,7 @@ pytest.importorskip("opentelemetry.exporter.otlp.proto.http", reason="OpenTeleme
 from collector import Collector, attributes
 from simulated_cell import shards_of
 
+from mattemill.cluster.tracing import export
 from mattemill.cluster.tracing.export import TraceExporter, trace_exporter
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import ConfigError
@@ -125,6 +126,35 @@ def test_a_collector_that_is_away_stops_nothing(
         found.close()
         assert found.requests >= 1
     assert caplog.records, "it is said"
+
+
+def test_a_collector_that_says_nothing_holds_up_no_job(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(export, "_CLOSE", 0.2)
+    found = Collector(silent=True)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
+    try:
+        exporter = TraceExporter("job")
+        (shard,) = shards_of(256, 256)
+        facts = Facts(trace=Trace(1000.0, 1003.125, CALLS))
+        for _ in range(3):
+            exporter.committed(shard, {ref.key: Matte("k.png", 1, facts) for ref in shard.refs}, 1010.0)
+        exporter.close()
+        assert found.requests == 0, "it returned before the collector had said anything"
+        assert "traces not sent" in caplog.text
+    finally:
+        found.close()
+
+
+def test_an_error_ends_the_tracing_and_not_the_job(collector: Collector, caplog: pytest.LogCaptureFixture) -> None:
+    shard, outcomes = some()
+    exporter = TraceExporter("job")
+    exporter._tracer = None
+    for _ in range(3):
+        exporter.committed(shard, outcomes, 1010.0)
+    exporter.close()
+    assert caplog.text.count("traces end") == 1
 
 
 def test_nothing_is_traced_unless_it_is_asked_for() -> None:
