@@ -8,8 +8,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 from mattemill.cluster.cell import Cell
 from mattemill.cluster.cells.cell_desk import CellDesk, FencedError
@@ -128,7 +128,7 @@ class CellActor:
             node_id=place.node_id,
         )
         self._cell = cell
-        side = _DriverSide(self._desk, self._changed, epoch)
+        side = _DriverSide(self._desk, self._changed, epoch, lambda: self._count(cell))
         loop = MainLoop(
             cell,
             side,
@@ -148,6 +148,16 @@ class CellActor:
             self._before = [joined([], [*self._before, figures_of(cell.coordinator, time.monotonic())])]
             cell.close()
             self._cell = None
+
+    def _count(self, cell: Cell) -> None:
+        """What has ended, as it is now: no outcome comes to the driver before it is counted."""
+        coordinator = cell.coordinator
+        self._state = replace(
+            self._state,
+            ended=coordinator.ended,
+            failed=sum(coordinator.failed.values()),
+            figures=joined([figures_of(coordinator, time.monotonic())], self._before),
+        )
 
     def _note(self, cell: Cell, progress: Progress) -> None:
         coordinator = cell.coordinator
@@ -176,7 +186,10 @@ class _DriverSide:
     exhausted = False
     pending = 0
 
-    def __init__(self, desk: CellDesk, changed: threading.Condition, epoch: int) -> None:
+    def __init__(
+        self, desk: CellDesk, changed: threading.Condition, epoch: int, before_submit: Callable[[], None]
+    ) -> None:
+        self._before_submit = before_submit
         self._desk = desk
         self._changed = changed
         self._epoch = epoch
@@ -186,6 +199,7 @@ class _DriverSide:
             return self._desk.take(self._epoch)
 
     def submit(self, shard: Shard, outcomes: Mapping[str, Outcome]) -> None:
+        self._before_submit()
         with self._changed:
             self._desk.finish(self._epoch, shard, outcomes)
             self._changed.notify_all()

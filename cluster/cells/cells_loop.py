@@ -302,7 +302,8 @@ class CellsLoop:
         seats = self.desk.seats.values()
         total = self._feed.found if self._feed.ended else None
         # A cell that died took images with it that ended but were in no closed shard: they are done again.
-        done = min(sum(s.ended for s in self.states), total) if total is not None else sum(s.ended for s in self.states)
+        done = sum(s.ended for s in self.states)
+        done = max(self._ended, done if total is None else min(done, total))
         rate = sum(seat.state.images_per_second for seat in seats)
         silent = sum(seat.silent for seat in seats)
         note = f"cells {len(seats)}, starting {len(self._starting)}, silent {silent}, lost {self.cells_lost}"
