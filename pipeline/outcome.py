@@ -14,7 +14,8 @@ class TracedCall:
 
     began, ended: Unix seconds by its cell's clock; of a call that did not come back, from when it was the first in its
     worker's queue to when it was given up. items: images (or crops) in the call. attempt: 1 = the first. crop: which
-    one, segment only. fault: '' when it came back, else how it went wrong ('died', 'timed_out', ...).
+    one, segment only. fault: '' when it came back, else how it went wrong ('died', 'timed_out', ...); 'requeued': it
+    waited, since it was sent, behind one that did.
     """
 
     stage: str

@@ -80,6 +80,7 @@ class Ledger:
         self._now = now
         self._lock = threading.Lock()
         self._packing = threading.Lock()
+        self._unpacked: list[str] = []  # shards of the piece whose packing failed
         self._unlogged: set[str] = set()  # committed shards whose failures are not in the failure log yet
         self._piece = min(max(_PIECE_ROWS // config.shard_size, _PIECE_SHARDS[0]), _PIECE_SHARDS[1])
         self._committed, self._inventory = read_committed(store, layout, fingerprint)
@@ -273,13 +274,24 @@ class Ledger:
         """
         lease = self._writable()
         with self._packing:
-            with self._lock:
-                logged = (shard for shard in self._inventory.shards if shard not in self._unlogged)
-                shards = list(islice(logged, self._piece))
-                piece = Inventory(
-                    shards={shard: self._inventory.shards[shard] for shard in shards},
-                    next_number=self._inventory.next_number,
-                )
+            if not self._unpacked:
+                with self._lock:
+                    logged = (shard for shard in self._inventory.shards if shard not in self._unlogged)
+                    self._unpacked = list(islice(logged, self._piece))
+            self._pack_piece(lease)
+
+    def _pack_piece(self, lease: RunLease) -> None:
+        """Pack `_unpacked`. A piece that failed is tried again as it is, before any other: its file may be there by
+        now, and another with some of the same shards would double their rows.
+        """
+        with self._lock:
+            shards = self._inventory.shards
+            piece = Inventory(
+                shards={shard: shards[shard] for shard in self._unpacked if shard in shards},
+                next_number=self._inventory.next_number,
+            )
+        whole = False
+        try:
             pack_files(
                 self._store,
                 self._layout,
@@ -289,10 +301,17 @@ class Ledger:
                 lease.check,
                 packed=lambda facts: self._packed(facts, piece),
             )
+            whole = True
+        finally:
             with self._lock:
                 self._inventory.packed |= piece.packed
                 self._inventory.sizes |= piece.sizes
                 self._inventory.rows |= piece.rows
+                if whole:
+                    self._unpacked = []
+                else:  # what is packed may not be deleted
+                    contained = (shard for facts in piece.packed.values() for shard in facts.shards)
+                    self._inventory.leftovers += [self._layout.shard_file(self._fingerprint, s) for s in contained]
 
     def _packed(self, facts: FileFacts, piece: Inventory) -> None:
         with self._lock:
@@ -310,20 +329,23 @@ class Ledger:
         """
         lease = self._writable()
         lease.check()
-        with self._packing, self._lock:
-            self._repair_log()
-            self._unlogged.clear()
-            pack_files(
-                self._store,
-                self._layout,
-                self._fingerprint,
-                self._inventory,
-                self._now,
-                lease.check,
-                largest=largest,
-                small=small,
-            )
-            self._contained = self._inventory.contained()
+        with self._packing:
+            if self._unpacked:
+                self._pack_piece(lease)
+            with self._lock:
+                self._repair_log()
+                self._unlogged.clear()
+                pack_files(
+                    self._store,
+                    self._layout,
+                    self._fingerprint,
+                    self._inventory,
+                    self._now,
+                    lease.check,
+                    largest=largest,
+                    small=small,
+                )
+                self._contained = self._inventory.contained()
 
     def check(self) -> None:
         """Raises JobRunningError when another run has taken over."""

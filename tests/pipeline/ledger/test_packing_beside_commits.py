@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -26,9 +27,10 @@ from memory_store import MemoryStore
 from mattemill.pipeline.errors import StoreUnavailableError
 from mattemill.pipeline.ledger import ledger as ledger_module
 from mattemill.pipeline.ledger.ledger import Ledger
+from mattemill.pipeline.ledger.outcome_file import decode
 from mattemill.pipeline.photo import ImageRef
 from mattemill.pipeline.shard import cut_into_shards
-from mattemill.pipeline.storage.store import Store
+from mattemill.pipeline.storage.store import Entry, Store
 
 PIECE = 4
 
@@ -172,3 +174,81 @@ def test_commits_from_threads_beside_the_packing(clock: Clock) -> None:
         assert list(ledger.due(refs)) == []
         ledger.finish_job()
     assert_whole(store)
+
+
+class AnswersLate(MemoryStore):
+    """Takes the PUT of a packed file, and then does not answer."""
+
+    silent = False
+
+    def head(self, key: str) -> Entry:
+        if self.silent and "packed-" in key:
+            self.silent = False
+            raise StoreUnavailableError("503 SlowDown")
+        return super().head(key)
+
+
+@pytest.mark.parametrize("again", ["packs again", "ends"])
+def test_a_packed_file_whose_answer_was_lost_doubles_no_row(again: str, clock: Clock) -> None:
+    store = AnswersLate(clock)
+    refs = some_refs(3 * (PIECE + 3))
+    with open_ledger(store, clock) as ledger:
+        shards = list(cut_into_shards(ledger.due(iter(refs)), 3))
+        for shard in shards[: PIECE + 1]:
+            ledger.commit(shard, outcomes_of(shard, all_cut))
+        ledger._unlogged.add(shards[1].id)  # its failures are being logged by the other thread of the committer
+        store.silent = True
+        with pytest.raises(StoreUnavailableError):
+            ledger.pack_some()
+        ledger._unlogged.discard(shards[1].id)
+        for shard in shards[PIECE + 1 :]:
+            ledger.commit(shard, outcomes_of(shard, all_cut))
+        if again == "packs again":
+            ledger.pack_some()
+            assert_each_row_once(store)
+        ledger.finish_job()
+        assert_each_row_once(store)
+        assert [name for name in names(store) if not name.startswith("packed-")] == []
+    with open_ledger(store, clock) as ledger:
+        assert list(ledger.due(iter(refs))) == []
+
+
+class KeepsFiles(MemoryStore):
+    """Refuses to delete, once."""
+
+    refuses = False
+
+    def delete(self, key: str) -> None:
+        if self.refuses:
+            self.refuses = False
+            raise StoreUnavailableError("503 SlowDown")
+        super().delete(key)
+
+
+def test_what_could_not_be_deleted_after_packing_is_deleted_at_the_end(clock: Clock) -> None:
+    store = KeepsFiles(clock)
+    refs = some_refs(3 * (PIECE + 2))
+    with open_ledger(store, clock) as ledger:
+        for shard in cut_into_shards(ledger.due(iter(refs)), 3):
+            ledger.commit(shard, outcomes_of(shard, all_cut))
+        store.refuses = True
+        with pytest.raises(StoreUnavailableError):
+            ledger.pack_some()
+        ledger.finish_job()
+        assert len(names(store)) == 1, "all is in one packed file, the small one too"
+        assert_each_row_once(store)
+
+
+def assert_each_row_once(store: MemoryStore) -> None:
+    """Of the files that count: a packed one, and those of shards that are in none."""
+    rows: Counter[str] = Counter()
+    contained: set[str] = set()
+    prefix = LAYOUT.outcomes(FINGERPRINT)
+    files = [decode(store.get(entry.key).data, entry.key) for entry in store.list(prefix)]
+    for file in files:
+        if file.facts.kind == "packed":
+            contained |= set(file.facts.shards)
+    for file in files:
+        if file.facts.kind == "packed" or not set(file.facts.shards) <= contained:
+            rows.update(file.table.column("key").to_pylist())
+    assert set(rows.values()) <= {1}, rows
