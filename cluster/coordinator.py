@@ -448,9 +448,9 @@ class Coordinator:
         pool.losses += 1
         self._actions.append(KillWorker(stage, worker.id))
         calls = list(worker.calls.values())
-        for call in calls:
+        for at, call in enumerate(calls):
             self._calls.pop(call.id, None)
-            self._gone_wrong(call, fault)
+            self._gone_wrong(call, fault if at == 0 or fault is Fault.EVICTED else "requeued")
         if pool.losses >= self.plan.losses:
             raise BrokenStageError(
                 f"stage {stage}: {pool.losses} workers were lost in a row without one good call: {message}"
@@ -459,7 +459,7 @@ class Coordinator:
         self._carry_out(pool, after_loss(calls, fault, message, self.plan.call_timeout))
         self._start_worker(pool)
 
-    def _gone_wrong(self, call: Call, fault: Fault) -> None:
+    def _gone_wrong(self, call: Call, fault: str) -> None:
         if self._traces is not None:
             for item in call.items:
                 if item.image.traced is not None and not item.stale:

@@ -145,9 +145,12 @@ class CellActor:
         try:
             loop.run()
         finally:
-            self._before = [joined([], [*self._before, figures_of(cell.coordinator, time.monotonic())])]
             cell.close()
             self._cell = None
+            self._before = [joined([], [*self._before, figures_of(cell.coordinator, time.monotonic())])]
+            # The driver must not believe in workers that are gone, nor in work that they hold.
+            idle = (replace(s, queued=0, running=0, workers=0, images_per_second=0.0) for s in self._state.stages)
+            self._state = replace(self._state, images_per_second=0.0, stages=tuple(idle), figures=self._before[0])
 
     def _count(self, cell: Cell) -> None:
         """What has ended, as it is now: no outcome comes to the driver before it is counted."""

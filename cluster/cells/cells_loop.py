@@ -36,6 +36,7 @@ MOST_DEATHS = 3
 class CellsLoop:
     """Runs cells until everything is committed, or drained. `drained` tells which. seen: as `MainLoop` has it.
 
+    ready_first: as `CellPlace` has it; a cell then gets shards only once its workers are up: another may have some.
     used: ids of all nodes that were given a cell, those that are gone included.
     """
 
@@ -52,8 +53,11 @@ class CellsLoop:
         on_progress: Callable[[Progress], None] | None,
         stop: threading.Event,
         started: float,
+        ready_first: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._ready_first = ready_first
+        self._over = False
         self.desk = DriverDesk(config.lease_seconds)
         self.drained = False
         self.first_matte_at: float | None = None
@@ -95,6 +99,8 @@ class CellsLoop:
             except Exception as error:  # the error that got us here is the one to report
                 _log.warning("not committed error=%r", error)
             raise
+        finally:
+            self._over = True
         self._tell()
 
     def _work(self) -> None:
@@ -211,7 +217,10 @@ class CellsLoop:
         self.desk.gone(cell, sure=sure)
 
     def _send(self, cell: str) -> None:
-        if cell in self.desk.seats:
+        seat = self.desk.seats.get(cell)
+        if seat is not None:
+            if self._ready_first and not seat.state.has_workers:
+                seat.wants = 0
             self._crew.send(cell, self.desk.orders(cell, self._clock(), self._take))
 
     def _take(self) -> Shard | None:
@@ -229,9 +238,13 @@ class CellsLoop:
 
     def wants_shards(self, *, workers_up: bool) -> bool:
         """Whether a cell would take another shard; workers_up: one that has a worker of each stage for it."""
-        return self._committer.pending < MOST_PENDING and any(
-            seat.wants and not seat.draining and (not workers_up or seat.state.has_workers)
-            for seat in tuple(self.desk.seats.values())
+        return (
+            not self._over
+            and self._committer.pending < MOST_PENDING
+            and any(
+                seat.wants and not seat.draining and (not workers_up or seat.state.has_workers)
+                for seat in tuple(self.desk.seats.values())
+            )
         )
 
     def wake(self) -> None:
@@ -250,20 +263,25 @@ class CellsLoop:
             lost=self.cells_lost,
             leased_again=self.desk.lost,
             silence=max((now - seat.heard_at for seat in seats), default=0.0),
+            came_back=self._ended,
         )
-        every = joined([seat.state.figures for seat in seats], [state.figures for state in self.ended_states])
+        # Of a silent cell only what it did counts: others have its shards.
+        every = joined(
+            [seat.state.figures for seat in seats if not seat.silent],
+            [*(seat.state.figures for seat in seats if seat.silent), *(state.figures for state in self.ended_states)],
+        )
         # What waits for a cell that is gone is open, too: only the driver knows of it.
         return replace(every, shards_open=self.desk.table.open, draining=self.drained, crew=crew)
 
     def stages(self) -> tuple[StageState, ...]:
-        """Summed over the cells that run; what earlier ones have done is counted too."""
+        """Summed over the cells that run and are heard of; what others have done is counted too."""
         sums: dict[str, StageState] = {}
         for state in self.states:
             for stage in state.stages:
                 old = sums.get(stage.name, StageState(stage.name, 0, 0, 0, 0))
                 sums[stage.name] = replace(old, done=old.done + stage.done)
         for seat in self.desk.seats.values():
-            for stage in seat.state.stages:
+            for stage in () if seat.silent else seat.state.stages:
                 old = sums[stage.name]
                 sums[stage.name] = StageState(
                     stage.name,

@@ -76,6 +76,7 @@ def run_cells(
         on_progress=on_progress,
         stop=stop,
         started=clocked.started,
+        ready_first=ready_first,
     )
     loops.append(loop)
     try:

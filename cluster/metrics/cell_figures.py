@@ -33,7 +33,8 @@ class StageFigures:
 class CrewFigures:
     """The cells of a job over several nodes. lost, leased_again: since the start, the others: now.
 
-    silence: seconds since the cell that was not heard of for the longest was heard of.
+    silence: seconds since the cell that was not heard of for the longest was heard of. came_back: images whose outcome
+    the driver has; cells count those again that they do again.
     """
 
     working: int = 0
@@ -42,6 +43,7 @@ class CrewFigures:
     lost: int = 0
     leased_again: int = 0
     silence: float = 0.0
+    came_back: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ def _job(progress: Progress, cell: CellFigures, around: Around) -> Iterator[Valu
     yield _of("shards_committed", around.shards)
     yield _of("images_done_before", progress.already_done)
     if progress.total is not None:
-        yield _of("images_left", max(0, progress.total - cell.ended))
+        ended = cell.ended if cell.crew is None else cell.crew.came_back
+        yield _of("images_left", max(0, progress.total - ended))
     yield _of("images_in_flight", cell.in_flight)
     yield _of("draining", int(cell.draining))
     yield _of("uptime_seconds", progress.seconds)

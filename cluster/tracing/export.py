@@ -24,7 +24,7 @@ _CLOSE = 5.0  # seconds for what is not sent yet when a job ends
 
 
 def check_tracing(config: JobConfig) -> None:
-    """Raises ConfigError when images are to be traced and OpenTelemetry is not installed."""
+    """Raises ConfigError when images are to be traced and OpenTelemetry is not installed, or set up wrongly."""
     if config.trace_share > 0:
         try:
             import opentelemetry.exporter.otlp.proto.http.trace_exporter
@@ -34,11 +34,17 @@ def check_tracing(config: JobConfig) -> None:
                 f"trace_share = {config.trace_share} needs OpenTelemetry, which is not installed here ({error}): "
                 "pip install 'mattemill[trace]', or set trace_share = 0"
             ) from error
+        try:
+            TraceExporter("").close()
+        except Exception as error:  # of what its variables say: here, and not once the job holds its lease
+            raise ConfigError(
+                f"OpenTelemetry cannot be used as its variables (OTEL_...) say: {error}; "
+                "mend them, or leave trace_share out"
+            ) from error
 
 
 def trace_exporter(config: JobConfig, job: str) -> TraceExporter | None:
-    """What sends the traces of this job (its fingerprint); None when nothing is traced. Raises as `check_tracing`."""
-    check_tracing(config)
+    """What sends the traces of this job (its fingerprint); None when nothing is traced. After `check_tracing`."""
     return TraceExporter(job) if config.trace_share > 0 else None
 
 

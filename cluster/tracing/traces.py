@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zlib import crc32
 
-from mattemill.cluster.actions import Call, Fault, Reply
+from mattemill.cluster.actions import Call, Reply
 from mattemill.cluster.images import Image, Item
 from mattemill.pipeline.outcome import Trace, TracedCall
 
@@ -34,8 +34,8 @@ class Traces:
         """A call came back with this item of a traced image."""
         self._add(item, call, now - reply.seconds, now, reply.worker, reply.device, "")
 
-    def gone_wrong(self, item: Item, call: Call, fault: Fault, now: float) -> None:
-        """A call with this item of a traced image did not come back."""
+    def gone_wrong(self, item: Item, call: Call, fault: str, now: float) -> None:
+        """A call with this item of a traced image did not come back. fault: see `TracedCall`."""
         self._add(item, call, call.began, now, "", "", fault)
 
     def ended(self, image: Image, now: float) -> Trace | None:

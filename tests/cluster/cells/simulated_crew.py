@@ -13,7 +13,7 @@ from mattemill.cluster.cells.cell_desk import CellDesk, FencedError
 from mattemill.cluster.cells.cells_loop import CellsLoop
 from mattemill.cluster.cells.crew import CellFault, Heard, Node
 from mattemill.cluster.cells.messages import CellState, Orders
-from mattemill.cluster.progress import Progress
+from mattemill.cluster.progress import Progress, StageState
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.outcome import Matte, Outcome
 from mattemill.pipeline.photo import ImageRef
@@ -95,6 +95,7 @@ class SimulatedCrew:
         self.shards_by_node: Counter[str] = Counter()
         self.asked_for: list[tuple[int, int, int]] = []
         self.fails_to_start: dict[str, bool] = {}
+        self.workers_up_at: dict[str, float] = {}
         self._lease = lease
         self._processes: dict[str, _Process] = {}
         self._heard: list[Heard] = []
@@ -146,7 +147,9 @@ class SimulatedCrew:
             self._work(process)
             if process.asked:
                 process.asked = False
-                state = CellState(ended=process.ended)
+                up = int(self.now >= self.workers_up_at.get(process.node.id, 0.0))
+                stages = (StageState("cut", 0, int(process.doing is not None), up, process.ended),)
+                state = CellState(ended=process.ended, stages=stages)
                 self._heard.append(Heard(cell, report=process.desk.report(self.now, state)))
         heard, self._heard = self._heard, []
         return heard
@@ -190,7 +193,9 @@ class Run:
     notes: list[Progress]
 
 
-def make_run(monkeypatch: Any, crew: SimulatedCrew, source: Source, lease: float, *, nodes: int = 0) -> Run:
+def make_run(
+    monkeypatch: Any, crew: SimulatedCrew, source: Source, lease: float, *, nodes: int = 0, ready_first: bool = False
+) -> Run:
     """The loop over this crew; Ray's lists of nodes are the crew's."""
     from mattemill.cluster.cells import cells_loop
 
@@ -212,6 +217,7 @@ def make_run(monkeypatch: Any, crew: SimulatedCrew, source: Source, lease: float
         on_progress=notes.append,
         stop=stop,
         started=crew.now,
+        ready_first=ready_first,
         clock=lambda: crew.now,
     )
     return Run(crew, source, rows, stop, loop, notes)

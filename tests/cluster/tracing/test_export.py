@@ -15,7 +15,7 @@ from collector import Collector, attributes
 from simulated_cell import shards_of
 
 from mattemill.cluster.tracing import export
-from mattemill.cluster.tracing.export import TraceExporter, trace_exporter
+from mattemill.cluster.tracing.export import TraceExporter, check_tracing, trace_exporter
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.outcome import Facts, Failure, Matte, Outcome, Trace, TracedCall
@@ -164,10 +164,22 @@ def test_nothing_is_traced_unless_it_is_asked_for() -> None:
 def test_without_opentelemetry_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     with pytest.raises(ConfigError, match=r"pip install 'mattemill\[trace\]'"):
-        trace_exporter(JobConfig(trace_share=0.5), "job")
+        check_tracing(JobConfig(trace_share=0.5))
 
 
 def test_the_share_does_not_change_which_job_it_is() -> None:
     assert JobConfig(trace_share=1.0).fingerprint({}) == JobConfig().fingerprint({})
     with pytest.raises(ConfigError, match="trace_share"):
         JobConfig(trace_share=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100000"), ("OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT", "abc")]
+)
+def test_variables_that_opentelemetry_refuses_are_an_error_before_anything_is_done(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=r"OpenTelemetry cannot be used as its variables"):
+        check_tracing(JobConfig(trace_share=0.5))
+    check_tracing(JobConfig())
