@@ -64,6 +64,14 @@ class _Range:
         self.pages.append(mine)
         return 1
 
+    def learn(self, entries: Sequence[Entry], more: bool) -> None:
+        """What a page that began before this range says of its keys: where, and whether, it may be cut next."""
+        if not more or (self.end is not None and self.end <= entries[-1].key):
+            self.guess = None  # no more than that page lies in it
+        elif self.after < entries[-1].key:
+            self.sample, self.pages_ahead = _sampled(entries), 0
+            self.guess = key_ahead(self.sample, _STRIDE)
+
 
 def parallel_listing(
     fetch: FetchPage, what: str, *, threads: int = THREADS, patience: int = PATIENCE
@@ -101,7 +109,7 @@ class _Listing:
         self._most_open = 2 * threads
         self._ranges = [whole]
         self._held = 0
-        self._starved = False
+        self._useful = self._vain = 0  # pages that brought keys, and pages of ranges that hold none
         self._stopped = False
         self._error: BaseException | None = None
         self._changed = threading.Condition()
@@ -119,17 +127,14 @@ class _Listing:
                     raise self._error
                 while self._ranges and self._ranges[0].done and not self._ranges[0].pages:
                     del self._ranges[0]
+                    self._changed.notify_all()  # the one that is first now may be listed however many are held
                 if not self._ranges:
                     return None
                 if self._ranges[0].pages:
-                    self._starved = False
                     self._held -= 1
                     page = self._ranges[0].pages.popleft()
                     self._changed.notify_all()
                     return page
-                if not self._starved:
-                    self._starved = True
-                    self._changed.notify_all()
                 self._changed.wait()
 
     def stop(self) -> None:
@@ -157,15 +162,20 @@ class _Listing:
                     self._changed.notify_all()
                 return
             with self._changed:
-                self._held += mine.take(entries, more)
+                brought = mine.take(entries, more)
+                self._held += brought
+                self._useful += brought
+                self._vain += 1 - brought
+                # A range can hold less than a page, or nothing. Were the ones after it still guessed from the keys
+                # before it, which lie closer or do not end yet, each of them could hold nothing too.
+                for later in self._ranges[self._ranges.index(mine) + 1 :]:
+                    later.learn(entries, more)
                 if mine.done and not mine.pages:
                     self._ranges.remove(mine)
                 self._changed.notify_all()
 
     def _pick(self) -> _Range | None:
         """The range to list a page of: the first that waits, or one cut off the first that can be cut."""
-        if self._starved and self._held >= self._most_held:
-            self._let_go()
         for rank, one in enumerate(self._ranges):
             if one.done or one.busy or len(one.pages) >= 2 * _STRIDE:
                 continue
@@ -173,20 +183,13 @@ class _Listing:
                 return one
         if self._held >= self._most_held or sum(not one.done for one in self._ranges) >= self._most_open:
             return None
+        if self._vain > self._useful // 8 + _STRIDE:
+            return None  # keys that cannot be guessed: as many requests in vain as are worth trying
         for rank, one in enumerate(self._ranges):
             if not one.done and (cut := one.part()) is not None:
                 self._ranges.insert(rank + 1, cut)
                 return cut
         return None
-
-    def _let_go(self) -> None:
-        """Forget the pages of the last range, to be listed again: they were guessed too far ahead."""
-        for one in reversed(self._ranges[1:]):
-            if one.pages and not one.busy:
-                self._held -= len(one.pages)
-                one.pages.clear()
-                one.after, one.done = one.start, False
-                return
 
 
 def _fetched(fetch: FetchPage, after: str | None, what: str) -> tuple[Sequence[Entry], bool]:

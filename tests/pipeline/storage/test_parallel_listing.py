@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import bisect
+import random
 import threading
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +16,7 @@ from mattemill.pipeline.errors import StoreUnavailableError
 from mattemill.pipeline.sources.folder_source import FolderSource
 from mattemill.pipeline.storage.key_ahead import key_ahead
 from mattemill.pipeline.storage.location import Location
-from mattemill.pipeline.storage.parallel_listing import parallel_listing
+from mattemill.pipeline.storage.parallel_listing import THREADS, parallel_listing
 from mattemill.pipeline.storage.s3_store import S3Store
 from mattemill.pipeline.storage.store import Entry
 
@@ -75,9 +77,45 @@ def test_keys_of_usual_shapes_are_listed_by_several_threads_with_few_requests_in
 
     assert listed(pages) == pages.keys
     assert len(pages.threads) > 1
-    # 400 pages, that take no time here: the threads cut ranges as fast as they can, and how many in vain is their luck
-    # (up to 940 requests in all were seen).
-    assert pages.requests < 4 * 400
+    assert pages.requests < 2 * 400
+
+
+class SlowPages(Pages):
+    """A page takes 2 ms: while it is awaited, other threads cut ranges without knowing what it says."""
+
+    def __call__(self, after: str | None) -> tuple[list[Entry], bool]:
+        time.sleep(0.002)
+        return super().__call__(after)
+
+
+def skewed_keys(seed: int) -> list[str]:
+    """Numbered keys of two to six parts, each with another distance between its keys, some far from the one before."""
+    dice = random.Random(seed)
+    at = 0
+    numbers = []
+    for _ in range(dice.randint(2, 6)):
+        step = dice.choice([1, 1, 3, 10, 100, 1000, 20_000])
+        for _ in range(dice.choice([200, 2000, 8000])):
+            at += dice.randint(1, 2 * step - 1)
+            numbers.append(at)
+        at += dice.choice([0, 0, 10**6, 10**8])
+    return [f"{number:012d}" for number in numbers]
+
+
+@pytest.mark.parametrize("kind", [Pages, SlowPages])
+@pytest.mark.parametrize("seed", range(8))
+def test_keys_that_lie_close_here_and_far_there_cost_few_requests_in_vain(seed: int, kind: type[Pages]) -> None:
+    pages = kind(skewed_keys(seed), 50)
+
+    assert listed(pages) == pages.keys
+    assert pages.requests < 1.5 * len(pages.keys) / 50 + 2 * THREADS
+
+
+def test_beyond_the_last_key_nothing_is_searched() -> None:
+    pages = SlowPages([f"{n:010d}" for n in range(20_000)], 100)
+
+    assert listed(pages) == pages.keys
+    assert pages.requests < 1.25 * 200 + 2 * THREADS
 
 
 def test_a_short_listing_starts_no_thread() -> None:
