@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mattemill.cluster.errors import RayStartError
-from mattemill.cluster.spilled import spilled_in_log, spilled_on_cluster
+from mattemill.cluster.ray_threads import end_ray_threads
+from mattemill.cluster.spilled import AskingStoppedError, spilled_in_log, spilled_on_cluster
 
 _log = logging.getLogger(__name__)
 
@@ -106,6 +107,7 @@ def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: in
             _restore(handlers)
         yield _smallest_store(store_bytes)
     finally:
+        end_ray_threads()
         ray.shutdown()
         _restore(handlers)
 
@@ -118,15 +120,18 @@ def _smallest_store(wanted: int) -> int:
     return min([wanted, *(size for size in sizes if size > 0)])
 
 
-def spilled_bytes(address: str | None, needed: Collection[str] = ()) -> int:
+def spilled_bytes(address: str | None, needed: Collection[str] = (), stop: threading.Event | None = None) -> int:
     """Bytes that the object store has written to disk; 0 is right. -1 when it cannot be told.
 
     Of a local Ray: from its log, where it says so at the first spilled object and again whenever the sum has doubled
     (so a figure above 0 is right within a factor of two; 0 is exact). Of a cluster: from the files of all its nodes,
-    since each was started and by whatever job; -1 when a node does not say, or one of those `needed` is gone.
+    since each was started and by whatever job; -1 when a node does not say, or one of those `needed` is gone, or `stop`
+    was set meanwhile.
     """
     try:
-        return _spilled_here() if address is None else spilled_on_cluster(needed)
+        return _spilled_here() if address is None else spilled_on_cluster(needed, stop)
+    except AskingStoppedError:
+        return -1
     except Exception as error:  # private sides of Ray: their change must not fail a job that is done
         _log.warning("spilled bytes unknown why=%s", error)
         return -1

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,11 @@ _NODE = re.compile(r"^Node ID: (\w+)", re.MULTILINE)
 _ENDING = re.compile(r"\.(out|err)(\.\d+)?$")  # a raylet says it in both, and logs are rotated
 
 _ASK_SECONDS = 20.0  # a node may have to start a process first
+_LOOK_SECONDS = 0.2
+
+
+class AskingStoppedError(Exception):
+    """Not all nodes had answered when asking was stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +78,11 @@ def total(nodes: Collection[NodeSpill]) -> int:
     return sum({(node.host, log): size for node in nodes for log, size in node.logs.items()}.values())
 
 
-def spilled_on_cluster(needed: Collection[str] = ()) -> int:
+def spilled_on_cluster(needed: Collection[str] = (), stop: threading.Event | None = None) -> int:
     """Bytes on all live nodes of the cluster, since each was started and by whatever job.
 
-    needed: ids of nodes that the job has used. Raises RuntimeError when one of them is gone, or a node does not say.
+    needed: ids of nodes that the job has used. Raises RuntimeError when one of them is gone, or a node does not say,
+    and AskingStoppedError soon after `stop` was set.
     """
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -90,7 +98,12 @@ def spilled_on_cluster(needed: Collection[str] = ()) -> int:
         ask.options(**options, scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False)).remote()
         for node_id in alive
     ]
-    return total(ray.get(calls, timeout=_ASK_SECONDS))
+    pending, deadline = calls, time.monotonic() + _ASK_SECONDS
+    while pending and time.monotonic() < deadline:
+        if stop is not None and stop.is_set():
+            raise AskingStoppedError
+        _, pending = ray.wait(pending, num_returns=len(pending), timeout=_LOOK_SECONDS)
+    return total(ray.get(calls, timeout=0))
 
 
 def _read_here() -> NodeSpill:

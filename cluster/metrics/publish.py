@@ -16,6 +16,7 @@ from mattemill.cluster.metrics.catalogue import BY_NAME, JOB_LABELS
 from mattemill.cluster.metrics.cell_figures import CellFigures
 from mattemill.cluster.metrics.figures import Around, Value, values
 from mattemill.cluster.progress import Progress
+from mattemill.cluster.ray_threads import start_ray_thread
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class Publisher:
     """Told of progress, from one thread, it sends the values of the moment at most every `EVERY` seconds.
 
     figures: asked for each update, None while there is no cell. around: asked for each update. spilled: asked in a
-    thread of its own.
+    thread of its own, with an event that tells it to give up.
     An error is logged once and ends the publishing, never the job.
     """
 
@@ -84,7 +85,7 @@ class Publisher:
         figures: Callable[[], CellFigures | None],
         around: Callable[[int | None], Around],
         sink: Sink,
-        spilled: Callable[[], int] | None = None,
+        spilled: Callable[[threading.Event], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._figures = figures
@@ -118,10 +119,9 @@ class Publisher:
         if self._spilled is None or busy or now - self._looked < SPILL_LOOK:
             return
         self._looked = now
-        self._looking = threading.Thread(target=self._ask, name="mattemill-spilled", daemon=True)
-        self._looking.start()
+        self._looking = start_ray_thread(self._ask, "mattemill-spilled")
 
-    def _ask(self) -> None:
+    def _ask(self, stop: threading.Event) -> None:
         assert self._spilled is not None
-        found = self._spilled()
+        found = self._spilled(stop)
         self._bytes = found if found >= 0 else None

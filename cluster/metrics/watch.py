@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from threading import Event
 
 from mattemill.cluster.committer import Committer
 from mattemill.cluster.metrics.cell_figures import CellFigures
@@ -44,10 +45,10 @@ def watched(
             price_per_hour=config.price_per_hour,
         )
 
-    def spilled() -> int:
+    def spilled(stop: Event) -> int:
         from mattemill.cluster.ray_start import spilled_bytes
 
-        return spilled_bytes(config.ray_address)
+        return spilled_bytes(config.ray_address, stop=stop)
 
     publish = Publisher(figures, around, RayMetrics(ledger.fingerprint), spilled)
 

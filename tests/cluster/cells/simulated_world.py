@@ -67,7 +67,6 @@ class World(Processes):
         self.writes_to_death = -1
         self.driver_dead = False
         self.drivers = 0
-        self.refused = 0  # drivers that came while the store was away: the next one begins within seconds
         self.processes: dict[str, Process] = {}
         self.cells: dict[str, Node] = {}
         self.live: dict[str, Node] = {}
@@ -84,7 +83,7 @@ class World(Processes):
     # ---- the job ----
 
     def run(self) -> None:
-        """Drivers one after another until one ends well."""
+        """Drivers one after another until one ends well, each after a longer pause, as a Kubernetes Job's pods come."""
         with (
             patch.object(cells_loop, "nodes_for_cells", lambda on_gpu: sorted(self.live.values(), key=lambda n: n.id)),
             patch.object(cells_loop, "draining_nodes", lambda: set(self.told_to_end)),
@@ -93,11 +92,11 @@ class World(Processes):
                 self.processes.clear()  # Ray ends a driver's cells with it
                 self.cells.clear()
                 self._heard.clear()
-                self._pass(self.rng.uniform(1.0, 5.0))
+                self._pass(self.rng.uniform(1.0, 5.0) * min(1.3**self.drivers, 60.0))
 
     def _drive(self) -> bool:
         self.drivers += 1
-        if self.drivers - self.refused > 25:
+        if self.drivers > 25:
             raise BrokenRuleError("no driver comes to an end")
         self.driver_dead, self.writes_to_death = False, -1
         me = Holder("host", self.drivers, "1", "boot", "ns", f"run{self.drivers}", "")
@@ -139,7 +138,6 @@ class World(Processes):
             if not isinstance(error, StoreError) and "no cell can work" not in str(error):
                 raise BrokenRuleError(f"the job gave up: {type(error).__name__}: {error}") from error
             self.struck.append(f"driver gave up: {error}")
-            self.refused += self.now < self.store_away_until
             return False
         finally:
             self._writes = None
