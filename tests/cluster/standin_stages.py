@@ -1,8 +1,8 @@
 """Cheap stages for tests of the machinery: real files in, real files out, no network.
 
 The name of a photograph says what happens to it: 'kill-cut-7.jpg' kills its worker in stage cut, 'raise-store-..'
-raises there, 'fail-detect-..' ends as no_subject, 'hang-matte-..' sleeps, 'sick-..' raises EngineError, and
-'crops3-..' has three subjects.
+raises there, 'fail-detect-..' ends as no_subject, 'hang-matte-..' sleeps, 'slow-cut-..' is slow, 'sick-..' raises
+EngineError, and 'crops3-..' has three subjects.
 Passed to a job as `stages='standin_stages'`, which workers import. With detector_model = 'real ends', fetch and store
 are the real ones and only the networks between them are stand-ins.
 """
@@ -30,6 +30,7 @@ from mattemill.pipeline.stages.stage import Done, Failed, Stage, StageResult
 from mattemill.pipeline.stages.store_stage import StoreStage
 
 SECONDS = float(os.environ.get("STANDIN_SECONDS", "0"))  # an item of every stage
+SLOW_SECONDS = 0.01
 
 
 def model_hashes(config: JobConfig) -> dict[str, str]:
@@ -77,6 +78,8 @@ class _Standin:
                 return Failed(Failure(Reason.NO_SUBJECT, self.name, "nothing there", b"preview" * 1000))
             elif words[0] == "hang":
                 time.sleep(3600)
+            elif words[0] == "slow":
+                time.sleep(SLOW_SECONDS)
             elif words[0] == "sick":
                 raise EngineError(f"{key}: output is not finite")
         return getattr(self, "_" + self.name)(key, *item)
