@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mattemill.kernels.trimap import trimap
 from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mattemill.pipeline.engines.query_parity import query_errors
 from mattemill.pipeline.engines.sidecar import Parity
 from mattemill.pipeline.errors import EngineError, ImageError, UsageError
 from mattemill.pipeline.images.decode import decode
@@ -26,7 +27,8 @@ from mattemill.pipeline.models.card import ModelCard
 from mattemill.pipeline.photo import Alpha, Rgb
 
 TOLERANCE = 0.01
-"""Mean error that an engine may have, in units of an output's root mean square where that is over 1."""
+"""Mean error that an engine may have, in units of an output's root mean square where that is over 1; see also
+`query_errors`."""
 
 _MOST_CASES = 12
 _LONG_SIDE = 1024  # px; of what a photograph is reduced to before the matting network's tiles are cut
@@ -37,24 +39,29 @@ Tensors = dict[str, npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Inputs of one forward pass and what ONNX Runtime made of them; float32, batch of one."""
+    """Inputs of one forward pass and what ONNX Runtime made of them; float32, batch of one.
+
+    queries: names of the outputs that are logits and boxes of queries in no order; () when the order counts.
+    """
 
     inputs: Tensors
     outputs: Tensors
+    queries: tuple[str, ...] = ()
 
 
 class _Noting:
     """An engine that keeps what goes through the one inside it."""
 
-    def __init__(self, inner: Engine) -> None:
-        self._inner = inner
+    def __init__(self, inner: Engine, queries: tuple[str, ...]) -> None:
+        self._inner, self._queries = inner, queries
         self.device, self.batch_limit = inner.device, inner.batch_limit
         self.cases: list[Case] = []
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Tensors:
         outputs = self._inner.run(inputs)
         if len(self.cases) < _MOST_CASES:
-            self.cases.append(Case({name: np.array(value, np.float32) for name, value in inputs.items()}, outputs))
+            given = {name: np.array(value, np.float32) for name, value in inputs.items()}
+            self.cases.append(Case(given, outputs, self._queries))
         return outputs
 
 
@@ -69,7 +76,9 @@ def cases_of(card: ModelCard, path: Path, photographs: Iterable[Rgb]) -> list[Ca
     from mattemill.pipeline.models.saliency import SaliencyNetwork
     from mattemill.pipeline.models.yolox import YoloxDetector
 
-    noting = _Noting(OnnxRuntimeEngine(path, outputs=card.output.names, name=card.name))
+    # The queries of an RT-DETR are its picture's best places, and two that are nearly as good change places easily.
+    queries = card.output.names if card.family == "rtdetr" else ()
+    noting = _Noting(OnnxRuntimeEngine(path, outputs=card.output.names, name=card.name), queries)
     for photograph in photographs:
         if len(noting.cases) >= _MOST_CASES:
             break
@@ -115,7 +124,7 @@ def check_parity(engine: Engine, cases: Sequence[Case], *, gpu: str, name: str) 
         raise ValueError("no cases: nothing would be compared")
     mean = worst = 0.0
     for case in cases:
-        mean, worst = _worse(mean, worst, _errors(engine.run(case.inputs), case.outputs))
+        mean, worst = _worse(mean, worst, _errors(engine.run(case.inputs), case))
     for alike in _by_shape(cases):
         chosen = [alike[i % len(alike)] for i in range(max(engine.batch_limit, 1))]
         names = list(chosen[0].inputs)
@@ -123,7 +132,7 @@ def check_parity(engine: Engine, cases: Sequence[Case], *, gpu: str, name: str) 
         for index, case in enumerate(chosen):
             rows = len(next(iter(case.outputs.values())))
             got = {n: value[index * rows : (index + 1) * rows] for n, value in together.items()}
-            mean, worst = _worse(mean, worst, _errors(got, case.outputs))
+            mean, worst = _worse(mean, worst, _errors(got, case))
     if not mean < TOLERANCE:
         raise EngineError(
             f"model {name}: the engine's output differs from ONNX Runtime's by {mean:.3g} on average over the worst of "
@@ -136,15 +145,19 @@ def _worse(mean: float, worst: float, errors: tuple[float, float]) -> tuple[floa
     return max(mean, errors[0]), max(worst, errors[1])
 
 
-def _errors(got: Tensors, expected: Tensors) -> tuple[float, float]:
+def _errors(got: Tensors, case: Case) -> tuple[float, float]:
     """(largest mean error of an output, largest error)."""
-    mean = worst = 0.0
-    for name, right in expected.items():
+    for name, right in case.outputs.items():
         if name not in got or got[name].shape != right.shape:
             shape = got[name].shape if name in got else "none"
             raise EngineError(f"output {name}: the engine gives {shape}, ONNX Runtime {right.shape}")
         if not np.isfinite(got[name]).all():
             return math.inf, math.inf
+    if case.queries:
+        logits, boxes = case.queries
+        return query_errors((got[logits][0], got[boxes][0]), (case.outputs[logits][0], case.outputs[boxes][0]))
+    mean = worst = 0.0
+    for name, right in case.outputs.items():
         difference = np.abs(got[name].astype(np.float64) - right)
         scale = max(1.0, float(np.sqrt(np.mean(np.square(right, dtype=np.float64)))))
         mean = max(mean, float(difference.mean()) / scale)
