@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,9 @@ from mattemill.pipeline.stages.thread_map import ThreadMap
 
 _LOG = logging.getLogger(__name__)
 
-_THREADS = 4  # that check files, and that nvImageCodec has for its Huffman decoding: by turns, and never both
+_THREADS = min(4, max(1, len(os.sched_getaffinity(0)) - 1))
+"""That check files, and that nvImageCodec has for its Huffman decoding: never both at once. It takes no last core."""
+
 _OPTIONS = ":fancy_upsampling=1"  # chroma as libjpeg smooths it; without it coloured edges have steps
 _ALIKE = 4.0  # grey levels of mean difference to libjpeg, at a smooth picture
 
@@ -30,10 +33,12 @@ class DeviceDecoder:
     """nvImageCodec on one GPU, in the stream of a device. For one thread.
 
     What `decode` makes of a JPEG by libjpeg it makes by nvJPEG: other rounding in the inverse DCT and in the chroma, so
-    a job with it has another fingerprint. Two things are kept as they are. Its dedicated hardware is not used: which
-    decoder takes a photograph would depend on its batch, and so would the pixels. And a damaged file must fail with its
-    reason, while nvImageCodec gives a picture for one whose scan was cut and closed (its CPU backend does; the GPU's is
-    unknown): every file is first decoded by libjpeg at an eighth of its size, which reads every code of it.
+    a job with it has another fingerprint. What must not depend on it:
+    Which decoder takes a photograph, and so its pixels, shall not follow from its batch: the GPU's dedicated hardware,
+    which takes a share of a batch, is left out.
+    A damaged file fails with its reason. nvImageCodec gives a picture for a scan that was cut and closed (its CPU
+    backend does; the GPU's is unknown), so libjpeg decodes every file first, at an eighth of its size: that reads every
+    code of it, in half the time of a whole decoding.
 
     device: whose stream the pictures are in. gpu: its number, in whose primary context the device works, as
     `PycudaDriver` does. None for nvImageCodec's CPU backend into the host's memory, which is the CPU driver's: for
@@ -49,7 +54,7 @@ class DeviceDecoder:
             ) from error
         self._on = device
         self._codec = codec
-        self._check = ThreadMap(_THREADS, "check")
+        self._damages = ThreadMap(_THREADS, "check")
         self._name = "cpu" if gpu is None else f"cuda:{gpu}"
         kinds = codec.BackendKind
         # Not the CPU's, on a GPU: what nvJPEG does not decode shall go the host's way.
@@ -70,7 +75,7 @@ class DeviceDecoder:
         self._try()
 
     def takes(self, photo: Photo) -> bool:
-        """Whether it may decode a photograph; the others are `decode`'s."""
+        """Whether it may decode a photograph; the others are the host's."""
         return not why_not_on_gpu(photo.data, photo.header)
 
     def decode(self, photos: Sequence[Photo]) -> list[DeviceArray | ImageError | None]:
@@ -80,7 +85,7 @@ class DeviceDecoder:
         or None for one that nvImageCodec does not decode. Raises EngineError when it fails as a whole, and
         DeviceMemoryError.
         """
-        results: list[DeviceArray | ImageError | None] = [*self._check(_damage, photos)]
+        results: list[DeviceArray | ImageError | None] = [*self._damages(_damage, photos)]
         whole = [at for at, damage in enumerate(results) if damage is None]
         if not whole:
             return results
@@ -91,10 +96,12 @@ class DeviceDecoder:
         except RuntimeError as error:
             self._on.synchronise()  # raises what is wrong where nothing runs on the device any more
             raise EngineError(f"nvImageCodec failed on {self._name} ({error})") from error
-        for at, image in zip(whole, images, strict=True):
-            results[at] = self._copied(photos[at], image)
-        # How the library gives its memory back is its own affair: now nothing waits for any of it.
-        self._on.synchronise()
+        try:
+            for at, image in zip(whole, images, strict=True):
+                results[at] = self._copied(photos[at], image)
+        finally:
+            # How the library gives its memory back is its own affair: from here on nothing waits for any of it.
+            self._on.synchronise()
         return results
 
     def _copied(self, photo: Photo, image: Image | None) -> DeviceArray | None:
