@@ -12,6 +12,8 @@ from mattemill.pipeline.images.gpu_jpeg import why_not_on_gpu
 from mattemill.pipeline.images.header import read_header
 from mattemill.pipeline.images.jpeg_markers import read_markers
 
+ALL = odd.odd_images()
+
 _TAKEN = ["grey.jpg", "orientation_1.jpg", "truncated.jpg", "twelve_megapixels.jpg"]
 """Of the odd files that have a header. Whether a file is whole, the decoder looks by itself."""
 
@@ -29,7 +31,7 @@ def patched(marker: bytes, at: int, value: int) -> bytes:
 
 def test_of_all_odd_files_only_the_plain_jpegs_are_taken() -> None:
     taken = []
-    for name, (data, _) in odd.odd_images().items():
+    for name, (data, _) in ALL.items():
         try:
             header = read_header(data)
         except ImageError:
@@ -51,7 +53,7 @@ def test_of_all_odd_files_only_the_plain_jpegs_are_taken() -> None:
     ],
 )
 def test_what_goes_the_hosts_way_says_why(name: str, reason: str) -> None:
-    assert why(odd.odd_images()[name][0]) == reason
+    assert why(ALL[name][0]) == reason
 
 
 @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
