@@ -56,7 +56,8 @@ class DecodeAhead:
         steps.leave()
         steps.come_back(found.seconds, found.cpu_seconds)
         if isinstance(found.picture, ImageError):
-            raise found.picture
+            # Another than the one in `found`, which would be in a cycle with this frame and hold the photographs.
+            raise ImageError(found.picture.reason, found.picture.message)
         return found.picture
 
     def _decode_from(self, decoder: DeviceDecoder, index: int, steps: Steps) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import weakref
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -103,6 +106,20 @@ def test_the_hosts_photographs_between_them_take_no_part_and_no_room() -> None:
 def test_a_damaged_one_raises_for_itself_alone_and_one_that_is_refused_is_the_hosts() -> None:
     photos = [photo(name) for name in ("a", "damaged", "refused", "b")]
     assert asked(photos, 9 * _SIZE)[:2] == ([["a", "damaged", "refused", "b"]], ["a", Reason.UNDECODABLE, None, "b"])
+
+
+def test_a_damaged_one_holds_no_photograph_until_the_garbage_collector_runs() -> None:
+    clock = _Clock()
+    ahead = DecodeAhead(cast(DeviceDecoder, _Fake(clock)), [photo("damaged")])
+    held = weakref.ref(ahead)
+    gc.disable()
+    try:
+        with contextlib.suppress(ImageError):
+            ahead.picture(0, Steps(clock))
+        del ahead
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_without_a_decoder_everything_is_the_hosts() -> None:
