@@ -10,7 +10,9 @@ kernels: every CUDA kernel compared with NumPy, and its bytes over its time agai
 engine:NAME:PRECISION: every network at hand, compared with ONNX Runtime on the CPU on photographs, then images a second
 by batch, copies from and to pageable host memory included.
 device_chain: the chain on the device against the host's way with the same engine, refine = guided, one process and no
-Ray: images a second from encoded photographs to PNG, and the bytes copied from the device for an image.
+Ray: images a second from encoded photographs to PNG, and the bytes copied from the device for an image. With its JPEGs
+decoded by simplejpeg and, where nvImageCodec is installed, by that, too; both decoders alone beside it. nvImageCodec's
+licence wants NVIDIA's permission before figures of it are published: ask before you commit a file that has them.
 end_to_end: `run_job` from a folder to a folder, by size of the photographs, output and placement: images a second
 between the 10 % and the 90 % mark, the cores that all processes took, the share of the time in which the GPU computed
 (as nvidia-smi counts: at least one kernel ran), and memory. The exact number of images is asserted.
@@ -31,6 +33,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -38,6 +42,7 @@ from typing import Any
 import cv2
 import numpy as np
 from bench import CoreSeconds, cores, finish, machine, parser, say
+from gpu_decoders import decoder_rates
 from gpu_figures import Sample, batch_rates, between, fused_over_split, lines_of, parse_sample, repetitions, targets
 from PIL import Image
 
@@ -61,6 +66,7 @@ OUTPUTS = ("matte", "cutout", "composite")
 PLACEMENTS = ("split", "fused")
 CASES = tuple(f"{size}:{output}:{placement}" for size in SIZES for output in OUTPUTS for placement in PLACEMENTS)
 _PACKAGES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "pycuda", "cupy-cuda13x", "cvcuda-cu12")
+_PACKAGES += ("nvidia-nvimgcodec-cu13", "nvidia-nvjpeg")
 _PART_SECONDS = 3600
 
 
@@ -214,6 +220,7 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
     from mattemill.pipeline.device_chain.open_chain import open_chain
     from mattemill.pipeline.images.encode import encode
     from mattemill.pipeline.images.header import read_header
+    from mattemill.pipeline.images.nvimgcodec_api import why_no_nvimgcodec
     from mattemill.pipeline.photo import ImageRef, Photo
     from mattemill.pipeline.stages.cut import CutStage
     from mattemill.pipeline.stages.stage import Done
@@ -234,6 +241,7 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
         files = [enlarged(data, size) for data in files]
     photos = [Photo(ImageRef(str(n), ""), read_header(d), np.frombuffer(d, np.uint8)) for n, d in enumerate(files)]
     items = [(photo,) for photo in photos]
+    lacks_codec = why_no_nvimgcodec()
     rows = []
     for output in OUTPUTS:
         config = JobConfig(
@@ -251,6 +259,18 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
         host_rate, host_made = _rate(by_host, given.seconds, len(items))
         counted[-1].forget()
         device_rate, device_made = _rate(by_device, given.seconds, len(items))
+        bytes_in, bytes_out = (sum(copied) for copied in (counted[-1].copied_in, counted[-1].copied_out))
+        decoded: dict[str, Any] = {"gpu_decode_images_per_second": None}
+        if not lacks_codec:
+            asked = replace(config, device_chain="on", gpu_decode="on")
+            decoding = open_chain(asked, place, over=over) if given.device == "cuda" else _emulated(asked, over)
+            counted[-1].forget()
+            decode_rate, decode_made = _rate(partial(by_device, decoding), given.seconds, len(items))
+            assert decode_made[0] == device_made[0], (decode_made, device_made)
+            decoded = {
+                "gpu_decode_images_per_second": round(decode_rate, 2),
+                "gpu_decode_bytes_in_per_image": round(sum(counted[-1].copied_in) / decode_made[1]),
+            }
         rows.append(
             {
                 "output": output,
@@ -261,19 +281,28 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
                 "cut_by_host": host_made[0],
                 "host_images_per_second": round(host_rate, 2),
                 "device_images_per_second": round(device_rate, 2),
-                "bytes_in_per_image": round(sum(counted[-1].copied_in) / device_made[1]),
-                "bytes_out_per_image": round(sum(counted[-1].copied_out) / device_made[1]),
+                "bytes_in_per_image": round(bytes_in / device_made[1]),
+                "bytes_out_per_image": round(bytes_out / device_made[1]),
+                **decoded,
             }
         )
         say(f"device chain, {output}: {device_rate:.1f} images/s, the host's way {host_rate:.1f}")
-    return {"model": given.model, "place": str(place) if given.device == "cuda" else "cpu, emulated", "rows": rows}
+    return {
+        "model": given.model,
+        "place": str(place) if given.device == "cuda" else "cpu, emulated",
+        "decoders": {"skipped": lacks_codec}
+        if lacks_codec
+        else decoder_rates(photos, partial(_rate, seconds=given.seconds, images=len(photos)), given.device),
+        "rows": rows,
+    }
 
 
 def _emulated(config: Any, over: Any) -> Any:
-    """The chain on the CPU driver."""
+    """The chain on the CPU driver; where asked for, with nvImageCodec's CPU backend."""
     from mattemill.kernels.cuda.cpu_driver import CpuDriver
     from mattemill.kernels.cuda.device import Device
     from mattemill.pipeline.device_chain.device_chain import DeviceChain
+    from mattemill.pipeline.device_chain.device_decoder import DeviceDecoder
     from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
     from mattemill.pipeline.engines.open_engine import open_engine
     from mattemill.pipeline.models.cache import model_path
@@ -283,10 +312,11 @@ def _emulated(config: Any, over: Any) -> Any:
     device = Device(over(CpuDriver()))
     engine = HostMemoryEngine(open_engine(card, model_path(card.name)), {card.output.names[0]: (1, *card.input.size)})
     network = DeviceNetwork(card, engine, device)
-    return DeviceChain(config, device, network, network)
+    decoder = DeviceDecoder(device, None) if config.gpu_decode == "on" else None
+    return DeviceChain(config, device, network, network, decoder=decoder)
 
 
-def _rate(run: Callable[[], list[bytes]], seconds: float, images: int) -> tuple[float, tuple[int, int]]:
+def _rate(run: Callable[[], list[Any]], seconds: float, images: int) -> tuple[float, tuple[int, int]]:
     """Images a second after one run to warm up; how many files a run made, and images of all runs, the first too."""
     made = len(run())
     began, runs = time.perf_counter(), 0

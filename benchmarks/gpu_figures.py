@@ -128,6 +128,7 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
     if rows := parts.get("device_chain", {}).get("rows"):
         keys = (
             "output",
+            "gpu_decode_images_per_second",
             "device_images_per_second",
             "host_images_per_second",
             "bytes_in_per_image",

@@ -33,6 +33,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "fp32", "fp16"),
     "placement": ("auto", "split", "fused"),
     "device_chain": ("off", "on"),
+    "gpu_decode": ("off", "on"),
     "detector": ("saliency", "yolox", "nanodet", "rtdetr"),
     "refine": ("network", "vitmatte", "guided", "none"),
     "shadow": ("none", "keep", "drop"),
@@ -56,6 +57,7 @@ PIXEL_FIELDS = (
     "subject_threshold",
     "precision",
     "device_chain",
+    "gpu_decode",
     "despeckle",
     "fill_holes",
     "feather",
@@ -111,6 +113,7 @@ class JobConfig:
     precision: str = "auto"  # 'auto': fp16 in TensorRT (u2netp's IoU to fp32 is .998); onnxruntime does what a file has
     placement: str = "auto"  # 'split': a pool per stage; 'fused': one actor holds the three network stages
     device_chain: str = "off"  # 'on': from decoded photograph to PNG rows on the GPU; not run on one, so not unasked
+    gpu_decode: str = "off"  # 'on': the device chain's JPEGs by nvImageCodec; not run on a GPU, so not unasked
     workers: int = 0  # network workers in all; 0 = from the cores (or GPUs) and a calibration
     cpus: int = 0  # cores to use; 0 = those this process may run on
     memory_bytes: int = 0  # bytes of the object store; 0 = 30 % of the memory, at most 8 GiB
@@ -178,6 +181,8 @@ class JobConfig:
         if self.precision == "fp16" and (self.engine == "onnxruntime" or self.device == "cpu"):
             what = "engine = 'onnxruntime'" if self.engine == "onnxruntime" else "device = 'cpu'"
             raise ConfigError(f"precision = 'fp16' is made in TensorRT's engines, and {what} is asked for")
+        if self.gpu_decode == "on" and self.device_chain == "off":
+            raise ConfigError("gpu_decode = 'on' decodes for the device chain: set device_chain = 'on', too")
         if self.background is not None and self.output != "composite":
             raise ConfigError(f"background = {self.background!r}: only --output composite has a background")
         if (
@@ -215,6 +220,8 @@ class JobConfig:
             del pixels["precision"]  # as it was before there was a choice: what is done stays done
         if self.device_chain == "off":
             del pixels["device_chain"]  # as above; its kernels differ from the host's by a grey level here and there
+        if self.gpu_decode == "off":
+            del pixels["gpu_decode"]  # as above; nvJPEG rounds otherwise than libjpeg
         picture = self.background_picture
         if picture is not None:
             try:

@@ -18,6 +18,8 @@ from mattemill.kernels.cuda.png_up import png_up
 from mattemill.kernels.cuda.staging import Staging
 from mattemill.kernels.cuda.trimap import trimap
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.device_chain.decode_ahead import DecodeAhead
+from mattemill.pipeline.device_chain.device_decoder import DeviceDecoder
 from mattemill.pipeline.device_chain.device_network import DeviceNetwork
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.finishing import fitted
@@ -62,8 +64,9 @@ class DeviceChain:
     at 320 px), and the photograph and its mask at 320 px for the score. Boxes, parts and the choice among looks are
     found from these by the code of the stages themselves.
 
-    localiser, network: that find and segment; may be one. second: for doubt. Raises ConfigError for settings that
-    it has no kernels for, see `why_not`.
+    localiser, network: that find and segment; may be one. second: for doubt. decoder: of the JPEGs that it takes; the
+    others, and all of them without one, are decoded on the host. Raises ConfigError for settings that it has no kernels
+    for, see `why_not`.
     """
 
     name = "cut"
@@ -75,6 +78,7 @@ class DeviceChain:
         localiser: DeviceNetwork,
         network: DeviceNetwork,
         second: DeviceNetwork | None = None,
+        decoder: DeviceDecoder | None = None,
     ) -> None:
         if lacking := why_not(config):
             raise ConfigError(f"the device chain cannot do {lacking}; these photographs go the host's way")
@@ -82,6 +86,7 @@ class DeviceChain:
         self._config = config
         self._on = device
         self._staging = Staging(device)
+        self._decoder = decoder
         self._room = Room.for_networks(localiser, network)
         # Of the networks they use what `asks.BatchNetwork` says, and their card.
         self._find = SubjectFinder(
@@ -102,16 +107,21 @@ class DeviceChain:
         self._background = load_background(config) if config.output == "composite" else None
 
     def close(self) -> None:
-        """Give back the pinned memory: before the device is left."""
+        """Give back the pinned memory and the decoder: before the device is left."""
         self._staging.clear()
+        self._decoder = None
 
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
-        return run_together(self.name, self.device, items, self._one, self._room)
+        ahead = DecodeAhead(self._decoder, [photo for photo, *_ in items])
+        numbered = [(photo, index, ahead) for index, (photo, *_) in enumerate(items)]
+        return run_together(self.name, self.device, numbered, self._one, self._room)
 
-    def _one(self, steps: Steps, photo: Photo) -> Asking[Done]:
+    def _one(self, steps: Steps, photo: Photo, index: int, ahead: DecodeAhead) -> Asking[Done]:
         with steps.step("detect", self.device):
-            # Its pixels lie where the next photograph's will be decoded: only the device has them from here on.
-            picture = self._staging.upload(decode(photo.data, photo.header, room=self._staging.room))
+            picture = ahead.picture(index, steps)
+            if picture is None:
+                # Its pixels lie where the next photograph's will be decoded: only the device has them from here on.
+                picture = self._staging.upload(decode(photo.data, photo.header, room=self._staging.room))
             try:
                 found = yield from self._find.asking(cast(Rgb, picture))
             except RefusedError as refused:

@@ -10,10 +10,13 @@ from mattemill.kernels.cuda.device import Device
 from mattemill.kernels.cuda.driver import Driver
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.device_chain.device_chain import DeviceChain, why_not
+from mattemill.pipeline.device_chain.device_decoder import DeviceDecoder
 from mattemill.pipeline.device_chain.device_network import DeviceEngine, DeviceNetwork
+from mattemill.pipeline.engines.gpus import find_gpus
 from mattemill.pipeline.engines.open_engine import lane_here, open_engine
 from mattemill.pipeline.engines.place import Place
 from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.images.nvimgcodec_api import why_no_nvimgcodec
 from mattemill.pipeline.models.cache import model_path
 from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.models.load import LOCALISER, saliency_networks
@@ -35,6 +38,9 @@ def check_chain(config: JobConfig, place: Place) -> None:
     for name in saliency_networks(config).values():
         if card_of(name).input.resample == "bilinear":
             raise ConfigError(f"device_chain = 'on': the bilinear resizing of model {name} has no kernel; leave it out")
+    # A driver without a GPU of its own leaves it to the machines with one, where `open_chain` looks again.
+    if config.gpu_decode == "on" and find_gpus().gpus and (lacks := why_no_nvimgcodec()):
+        raise ConfigError(f"gpu_decode = 'on': {lacks}; or leave gpu_decode out")
 
 
 def open_chain(
@@ -57,6 +63,7 @@ def open_chain(
     localiser = network(LOCALISER)
     cuts = localiser if config.model == LOCALISER else network(config.model)
     second = None if config.second_network == "none" else network(config.second_network)
-    chain = DeviceChain(config, device, localiser, cuts, second)
+    decoder = DeviceDecoder(device, place.gpu) if config.gpu_decode == "on" else None
+    chain = DeviceChain(config, device, localiser, cuts, second, decoder)
     lane.before_close(chain.close)
     return chain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import metadata
 
@@ -10,6 +11,7 @@ from mattemill.pipeline.engines.gpus import DriverFound, find_gpus
 from mattemill.pipeline.engines.modules import State, module_state
 from mattemill.pipeline.engines.place import PREFERRED, EnginesFound, find_engines
 from mattemill.pipeline.engines.tensorrt_api import INSTALL
+from mattemill.pipeline.images import nvimgcodec_api
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,14 @@ _MODULES = (
     ("simplejpeg", ("simplejpeg",), "decodes JPEG", "pip install simplejpeg"),
     ("isal", ("isal",), "compresses PNG", "pip install isal"),
     (
-        "nvidia.nvimgcodec",
+        nvimgcodec_api.MODULE,
         ("nvidia-nvimgcodec-cu13", "nvidia-nvimgcodec-cu12"),
-        "decodes photographs on the GPU; mattemill does not use it yet",
-        "",
+        "decodes JPEGs on the GPU for gpu_decode = on",
+        nvimgcodec_api.INSTALL,
     ),
 )
 _ENGINES = "mattemill engines build"
+_NVJPEG = "nvJPEG"
 
 
 def diagnose(gpus: DriverFound | None = None, cuda: CudaFound | None = None) -> Diagnosis:
@@ -71,7 +74,7 @@ def diagnose(gpus: DriverFound | None = None, cuda: CudaFound | None = None) -> 
     cuda = cuda if cuda is not None else find_cuda()
     engines = find_engines(found, cuda)
     modules = [_module(*entry) for entry in _MODULES]
-    parts = [_driver(found), *(_doubted(part, engines) for part in modules), _provider(cuda)]
+    parts = [_driver(found), *(_doubted(part, engines) for part in modules), _nvjpeg(), _provider(cuda)]
     return Diagnosis(found, tuple(parts), _plans(found, engines, parts), engines.refusal())
 
 
@@ -105,6 +108,12 @@ def _module(name: str, distributions: tuple[str, ...], purpose: str, get: str) -
     return Part(name, "ok", "installed", purpose)
 
 
+def _nvjpeg() -> Part:
+    state, found = nvimgcodec_api.nvjpeg_state()
+    get = "" if state == "ok" else nvimgcodec_api.INSTALL
+    return Part(_NVJPEG, state, found, "the library with which nvImageCodec decodes JPEGs", get)
+
+
 def _provider(cuda: CudaFound) -> Part:
     purpose = "runs networks on NVIDIA GPUs without compiling them"
     if cuda.provider:
@@ -128,8 +137,19 @@ def _plans(gpus: DriverFound, found: EnginesFound, parts: list[Part]) -> tuple[P
         wants = lacks if builds else [*lacks, "tensorrt"]
         why = "; ".join([*([gpus.problem] if gpus.problem else []), *(f"{name} is {state[name]}" for name in wants)])
         engines = Plan(_ENGINES, "nowhere", why)
-    codecs = Plan("decoding and encoding", "cpu", "simplejpeg, Pillow, isal")
-    return (networks, engines, codecs)
+    return (
+        networks,
+        engines,
+        Plan("decoding and encoding", "cpu", f"simplejpeg, Pillow, isal; {_gpu_decode(gpus, state)}"),
+    )
+
+
+def _gpu_decode(gpus: DriverFound, state: Mapping[str, State]) -> str:
+    """Where the device chain's JPEGs would be decoded."""
+    lacks = [f"{name} is {state[name]}" for name in (nvimgcodec_api.MODULE, _NVJPEG) if state[name] != "ok"]
+    if gpus.gpus and not lacks:
+        return "the device chain's JPEGs on cuda:0 with gpu_decode = on"
+    return f"nothing on a GPU: {'; '.join([*(['there is none'] if not gpus.gpus else []), *lacks])}"
 
 
 def _networks(found: EnginesFound) -> Plan:

@@ -11,7 +11,7 @@ from mattemill.pipeline.images.tiff_tags import exif_orientation
 
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})
-_END, _SCAN, _APP1, _APP2 = 0xD9, 0xDA, 0xE1, 0xE2
+_END, _SCAN, _APP1, _APP2, _APP14 = 0xD9, 0xDA, 0xE1, 0xE2, 0xEE
 _ICC = b"ICC_PROFILE\0"
 
 
@@ -20,6 +20,9 @@ class JpegMarkers:
     """What stands before the first scan. width and height are 0 when the file has no frame header.
 
     ends_early: the bytes end before the first scan begins. scan: position of the first scan, where there is one.
+    frame: marker of the frame header: 0xC0 and 0xC1 sequential, 0xC2 progressive, others lossless or arithmetic.
+    sampling: (identifier, horizontal, vertical) factors by component. adobe: the colour transform that Adobe's APP14
+    segment names (0 none, 1 YCbCr, 2 YCCK), None without one.
     """
 
     width: int = 0
@@ -30,13 +33,18 @@ class JpegMarkers:
     icc: bytes | None = None
     ends_early: bool = False
     scan: int = 0
+    frame: int = 0
+    sampling: tuple[tuple[int, int, int], ...] = ()
+    adobe: int | None = None
 
 
 def read_markers(view: memoryview) -> JpegMarkers:
     """Walk the markers of a file that begins with FF D8; never raises."""
     at, end = 2, len(view)
     width = height = components = precision = 0
-    orientation = 1
+    orientation, frame = 1, 0
+    sampling: tuple[tuple[int, int, int], ...] = ()
+    adobe: int | None = None
     icc: dict[int, bytes] = {}
     ends_early = False
     while True:
@@ -60,14 +68,29 @@ def read_markers(view: memoryview) -> JpegMarkers:
         if marker in _FRAMES and not width and len(body) >= 6:
             precision = body[0]
             height, width = (body[1] << 8) | body[2], (body[3] << 8) | body[4]
-            components = body[5]
+            components, frame = body[5], marker
+            sampling = tuple((body[i], body[i + 1] >> 4, body[i + 1] & 15) for i in range(6, len(body) - 2, 3))
         elif marker == _APP1 and bytes(body[:6]) == b"Exif\0\0":
             orientation = exif_orientation(body)
         elif marker == _APP2 and bytes(body[:12]) == _ICC and len(body) > 14:
             icc[body[12]] = bytes(body[14:])
+        elif marker == _APP14 and bytes(body[:5]) == b"Adobe" and len(body) >= 12:
+            adobe = body[11]
         at += length
     profile = b"".join(part for _, part in sorted(icc.items())) if icc else None
-    return JpegMarkers(width, height, components, precision, orientation, profile, ends_early, at)
+    return JpegMarkers(
+        width=width,
+        height=height,
+        components=components,
+        precision=precision,
+        orientation=orientation,
+        icc=profile,
+        ends_early=ends_early,
+        scan=at,
+        frame=frame,
+        sampling=sampling,
+        adobe=adobe,
+    )
 
 
 def _next_marker(view: memoryview, at: int) -> int:

@@ -10,11 +10,13 @@ import pytest
 
 from mattemill.cluster.cli.doctor import text_of
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.engines import doctor
 from mattemill.pipeline.engines.devices import CudaFound
 from mattemill.pipeline.engines.doctor import diagnose
 from mattemill.pipeline.engines.gpus import DriverFound, Gpu, find_gpus
 from mattemill.pipeline.engines.place import find_engines, place_of
 from mattemill.pipeline.errors import DeviceError
+from mattemill.pipeline.images import nvimgcodec_api
 
 _NO_DRIVER = DriverFound(None, (), "no NVIDIA driver: libcuda.so.1 cannot be loaded")
 _H200 = DriverFound("13.0", (Gpu(0, "NVIDIA H200", "9.0", 141 << 30),), None)
@@ -83,3 +85,16 @@ def test_a_library_that_does_not_start_is_broken_and_not_missing(
     part = next(part for part in diagnose(_H200, _CUDA).parts if part.name == "tensorrt_rtx")
     assert part.state == "broken"
     assert "libcudart" in part.found
+
+
+def test_it_says_where_jpegs_are_decoded_and_what_is_missing_for_a_gpu_to_do_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "module_state", lambda name: ("ok", ""))
+    monkeypatch.setattr(nvimgcodec_api, "nvjpeg_state", lambda: ("ok", "13.3"))
+    assert diagnose(_H200, _CUDA).plans[2].why.endswith("the device chain's JPEGs on cuda:0 with gpu_decode = on")
+    assert diagnose(_NO_DRIVER, _NO_CUDA).plans[2].why.endswith("nothing on a GPU: there is none")
+    monkeypatch.setattr(nvimgcodec_api, "nvjpeg_state", lambda: ("missing", "not installed"))
+    found = diagnose(_H200, _CUDA)
+    assert found.plans[2].why.endswith("nothing on a GPU: nvJPEG is missing")
+    assert "pip install 'mattemill[nvimgcodec]'" in next(part.get for part in found.parts if part.name == "nvJPEG")

@@ -27,6 +27,7 @@ OTHER = {
     "precision": "fp32",
     "placement": "fused",
     "device_chain": "on",
+    "gpu_decode": "on",
     "endpoint_url": "http://127.0.0.1:1",
     "region": "eu-north-1",
     "s3_client": "obstore",
@@ -43,6 +44,7 @@ OTHER = {
     "margin": "7%",
 }
 NEEDS = {"background": ["output=composite"], "detector": ["detector_model=x.onnx"]}
+NEEDS |= {"gpu_decode": ["device_chain=on"]}
 NEEDS |= {"shadow": ["output=cutout"], "match_colour": ["output=composite", "background=x.jpg"]}
 NEEDS |= {"margin": ["canvas=9x9"], "upscale": ["canvas=9x9"]}
 

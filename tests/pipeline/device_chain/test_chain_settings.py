@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from mattemill.pipeline.config import JobConfig
+from mattemill.pipeline.device_chain import open_chain
 from mattemill.pipeline.device_chain.open_chain import check_chain
+from mattemill.pipeline.engines.gpus import DriverFound, Gpu
 from mattemill.pipeline.engines.place import CPU, Place
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.models.cards import CARDS
@@ -58,3 +60,30 @@ def test_it_is_another_job_with_the_chain_and_without_it_the_same_as_before_ther
     without = JobConfig(refine="guided")
     assert ON.fingerprint(hashes) != without.fingerprint(hashes)
     assert without.fingerprint(hashes) == "3ac93c241f72de27"
+
+
+def test_decoding_on_the_gpu_is_another_job_and_without_it_the_chain_is_the_same_as_before() -> None:
+    hashes = {"detect": "0" * 64}
+    assert replace(ON, gpu_decode="on").fingerprint(hashes) != ON.fingerprint(hashes)
+    assert ON.fingerprint(hashes) == "dd383df3401a2672"
+
+
+def test_decoding_on_the_gpu_needs_the_chain() -> None:
+    with pytest.raises(ConfigError, match="set device_chain = 'on', too"):
+        JobConfig(gpu_decode="on")
+
+
+def test_decoding_on_the_gpu_without_nvimagecodec_is_refused_before_a_job_begins(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = replace(ON, gpu_decode="on")
+    found = DriverFound("13.0", (Gpu(0, "NVIDIA H200", "9.0", 141 << 30),), None)
+    monkeypatch.setattr(open_chain, "why_no_nvimgcodec", lambda: "nvJPEG is missing: pip install it")
+    monkeypatch.setattr(open_chain, "find_gpus", lambda: DriverFound(None, (), "no NVIDIA driver"))
+    check_chain(config, GPU)  # a driver on a head node: its workers have the GPUs
+    monkeypatch.setattr(open_chain, "find_gpus", lambda: found)
+    check_chain(ON, GPU)
+    with pytest.raises(
+        ConfigError, match="gpu_decode = 'on': nvJPEG is missing: pip install it; or leave gpu_decode out"
+    ):
+        check_chain(config, GPU)
