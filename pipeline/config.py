@@ -33,6 +33,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "fp32", "fp16"),
     "placement": ("auto", "split", "fused"),
     "device_chain": ("off", "on"),
+    "cuda_graphs": ("auto", "on", "off"),
     "detector": ("saliency", "yolox", "nanodet", "rtdetr"),
     "refine": ("network", "vitmatte", "guided", "none"),
     "shadow": ("none", "keep", "drop"),
@@ -111,6 +112,7 @@ class JobConfig:
     precision: str = "auto"  # 'auto': fp16 in TensorRT (u2netp's IoU to fp32 is .998); onnxruntime does what a file has
     placement: str = "auto"  # 'split': a pool per stage; 'fused': one actor holds the three network stages
     device_chain: str = "off"  # 'on': from decoded photograph to PNG rows on the GPU; not run on one, so not unasked
+    cuda_graphs: str = "auto"  # in TensorRT: 'auto' where a trial says that they pay, 'on' wherever they can be made
     workers: int = 0  # network workers in all; 0 = from the cores (or GPUs) and a calibration
     cpus: int = 0  # cores to use; 0 = those this process may run on
     memory_bytes: int = 0  # bytes of the object store; 0 = 30 % of the memory, at most 8 GiB
@@ -178,6 +180,9 @@ class JobConfig:
         if self.precision == "fp16" and (self.engine == "onnxruntime" or self.device == "cpu"):
             what = "engine = 'onnxruntime'" if self.engine == "onnxruntime" else "device = 'cpu'"
             raise ConfigError(f"precision = 'fp16' is made in TensorRT's engines, and {what} is asked for")
+        if self.cuda_graphs == "on" and (self.engine in ("onnxruntime", "tensorrt_rtx") or self.device == "cpu"):
+            what = "device = 'cpu'" if self.device == "cpu" else f"engine = {self.engine!r}"
+            raise ConfigError(f"cuda_graphs = 'on' is for engine = 'tensorrt' on a GPU, and {what} is asked for")
         if self.background is not None and self.output != "composite":
             raise ConfigError(f"background = {self.background!r}: only --output composite has a background")
         if (

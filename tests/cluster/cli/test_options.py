@@ -27,6 +27,7 @@ OTHER = {
     "precision": "fp32",
     "placement": "fused",
     "device_chain": "on",
+    "cuda_graphs": "off",
     "endpoint_url": "http://127.0.0.1:1",
     "region": "eu-north-1",
     "s3_client": "obstore",
