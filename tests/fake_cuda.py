@@ -84,11 +84,13 @@ class FakeCuda:
         if (fault := self._fault("cuGraphLaunch")) is not None:
             return (fault,)
         for node in self.graphs[hGraphExec]:
+            work = node.work
             if node.context is not None:
                 context = node.context()
                 assert context is not None, "launched after its context went"
                 assert context.changes == node.state, "its context was told something since it was captured"
-            hStream.add(node.work)
+                work = context.counted(work)
+            hStream.add(work)
             hStream.add(self._faster)
             if self.engine is not None:
                 self.engine.passes.append(("graph", node.batch))

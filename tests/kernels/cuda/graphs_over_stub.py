@@ -7,6 +7,7 @@ and that their answers are read as they are meant, in success and in failure; it
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import subprocess
@@ -72,10 +73,13 @@ def main(folder: Path) -> dict[str, list[str]]:
     stub.stub_log.restype = ctypes.c_char_p
     graphs = CudaGraphs()
 
+    def quiet() -> None:
+        assert not gc.isenabled(), "a collection could free memory of CUDA's within the capture"
+
     def refuse() -> None:
         raise ValueError("the work's own")
 
-    def whole(work: Callable[[], None] = lambda: None) -> None:
+    def whole(work: Callable[[], None]) -> None:
         graph = graphs.record(0x5, work)
         graph.launch(0x6)
         graph.close()
@@ -84,7 +88,7 @@ def main(folder: Path) -> dict[str, list[str]]:
 
     seen = {}
     for scene, failing, code, nodes, work in (
-        ("right", "", 0, 3, lambda: None),
+        ("right", "", 0, 3, quiet),
         ("empty", "", 0, 0, lambda: None),
         ("the work raises", "", 0, 3, refuse),
         ("the work raises and invalidates", "cuStreamEndCapture", 901, 3, refuse),
@@ -101,6 +105,7 @@ def main(folder: Path) -> dict[str, list[str]]:
         except Exception as error:
             raised = f"{type(error).__name__}: {error}"
         assert stub.stub_capturing() == 0, scene
+        assert gc.isenabled(), scene
         seen[scene] = [*stub.stub_log().decode().split(), raised]
     return seen
 
