@@ -70,6 +70,11 @@ class TensorRtEngine:
         lane.before_close(self._drop)
         self.batch_limit = max(ranges[0].largest[0] for ranges in self._profiles)
 
+    @property
+    def graphs_held(self) -> int:
+        """CUDA graphs that there are of its passes now."""
+        return self._graphs.held
+
     def run(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
         """One forward pass over a batch of any size, float32 in and out.
 
