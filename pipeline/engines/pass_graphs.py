@@ -219,7 +219,10 @@ class PassGraphs:
         with told("the pass could not be timed"):
             kept.began.record(self._lane.compute)
             with trial.putting() as way:
-                eager() if way == "eager" else self._launch(kept, eager)
+                if way == "eager":
+                    eager()
+                else:
+                    self._launch(kept, eager)
             kept.ended.record(self._lane.compute)
 
     def _pays(self, one: Pass, trial: GraphTrial) -> bool:

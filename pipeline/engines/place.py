@@ -166,7 +166,7 @@ def place_of(config: JobConfig, found: EnginesFound | None = None) -> Place:
     if needs_gpu:
         way_out = "--device cpu" if config.engine == "auto" and config.precision != "fp16" else "--set engine=auto"
         if config.cuda_graphs == "on":
-            way_out = "--set cuda_graphs=auto"
+            way_out = " ".join(["--set cuda_graphs=auto", *(["--set engine=auto"] if config.engine != "auto" else [])])
         raise DeviceError(f"{why}. Or ask for {way_out}")
     _LOG.info("device=cpu asked=auto why=%r", why)
     return CPU

@@ -56,7 +56,9 @@ class TensorRtContext:
         self.shapes = {}
 
     def bind(self, addresses: Mapping[str, int], arena: Memory) -> None:
-        """Where the tensors are, and its working memory, of at least `needed` bytes."""
+        """Where the tensors are, and its working memory: at least `needed` bytes."""
+        if arena.nbytes < self.needed:  # TensorRT would write beyond its end
+            raise CallFailed(f"the working memory has {arena.nbytes} bytes and {self.needed} are needed")
         with told("no working memory"):
             self._native.set_device_memory(arena.pointer, arena.nbytes)
         for name in (*self.shapes, *self._outputs):

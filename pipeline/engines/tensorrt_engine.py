@@ -28,8 +28,8 @@ class TensorRtEngine:
     """One deserialised plan; see `Engine`. Not yet run on a GPU: proven with a driver and a runtime that are fakes.
 
     Batches of any size are taken and run in buckets, two in flight: while one computes, the next is copied in and the
-    one before is copied out and read. Memory on the device and pinned: two of the largest batch so far, and the lane's
-    arena.
+    one before is copied out and read. Memory on the device and pinned: two of the largest batch so far, the lane's
+    arena, and what graphs take.
 
     module: TensorRT. plan: from the engine cache, built here: plans run code. lane: of the GPU. name: for messages.
     buckets: batch sizes to run with. graphs: whether passes that come again become CUDA graphs, see `PassGraphs`;

@@ -6,6 +6,8 @@ import gc
 import inspect
 import itertools
 import logging
+import sys
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,10 @@ import pytest
 from fake_cuda import CUresult, FakeCuda
 from fake_gpu import FakeDriver, FakeEngine, FakeTensorRt
 
+from mattemill.kernels.cuda import pycuda_driver
 from mattemill.kernels.cuda.graphs import CudaGraphs, DriverApi
-from mattemill.pipeline.engines import pass_graphs
+from mattemill.pipeline.engines import open_gpu, pass_graphs
+from mattemill.pipeline.engines.gpus import DriverFound, Gpu
 from mattemill.pipeline.engines.graph_trial import ROUNDS
 from mattemill.pipeline.engines.lane import Lane
 from mattemill.pipeline.engines.place import GraphUse
@@ -187,6 +191,26 @@ def test_a_graph_that_cannot_be_made_is_told_once_and_every_batch_is_still_right
     gc.collect()
     assert len(case.fake.contexts) == 1, "nothing is kept of what failed"
     assert case.engine._caps.of(_IMAGE, 16) == 16, "it is no reason for smaller batches"
+    case.close()
+
+
+def test_a_context_that_needs_more_working_memory_than_there_is_runs_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = Case()
+    case.run(8)
+    make = case.fake.create_execution_context
+
+    def hungry(strategy: str) -> Any:
+        made = make(strategy)
+        made.update_device_memory_size_for_shapes = lambda: 1 << 30  # type: ignore[method-assign, union-attr]
+        return made
+
+    monkeypatch.setattr(case.fake, "create_execution_context", hungry)
+    for _ in range(2):
+        case.run(8)
+    assert case.ways() == ["eager"] * 3
+    assert "and 1073741824 are needed" in caplog.text
     case.close()
 
 
@@ -400,6 +424,22 @@ def test_without_bindings_passes_run_eagerly_and_graphs_that_were_asked_for_are_
     assert {way for way, _ in module.engine.passes} == {"eager"}
     with pytest.raises(EngineError, match=r"model net: cuda_graphs = 'on' cannot be had on cuda:0: .*cuda-bindings"):
         TensorRtEngine(module, b"plan", lane, name="net", buckets=(1, 2), graphs="on")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lane_is_opened_without_bindings_too_and_knows_why_it_has_no_graphs(
+    there: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    driver = FakeDriver()
+    driver.close = lambda: None  # type: ignore[attr-defined]
+    gpu = Gpu(0, "NVIDIA H200", "9.0", 141 << 30)
+    monkeypatch.setattr(open_gpu, "find_gpus", lambda: DriverFound("13.0", (gpu,), None))
+    monkeypatch.setattr(pycuda_driver, "PycudaDriver", lambda index: driver)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", ModuleType("cuda.bindings.driver") if there else None)
+    lane = open_gpu.open_lane()
+    assert (lane.graphs is not None) == there
+    assert ("need cuda-bindings" in lane.no_graphs) == ("graphs=none why=" in caplog.text) == (not there)
 
 
 def test_the_fake_has_what_the_protocol_has_with_the_same_parameters() -> None:
