@@ -8,7 +8,7 @@
 Its parts, each in a process of its own, so that one that crashes costs the others nothing:
 kernels: every CUDA kernel compared with NumPy, and its bytes over its time against the copy bandwidth of the same run.
 engine:NAME:PRECISION: every network at hand, compared with ONNX Runtime on the CPU on photographs, then images a second
-by batch, copies from and to pageable host memory included.
+by batch, copies from and to pageable host memory included; in TensorRT without CUDA graphs and with them, in turns.
 device_chain: the chain on the device against the host's way with the same engine, refine = guided, one process and no
 Ray: images a second from encoded photographs to PNG, and the bytes copied from the device for an image. With its JPEGs
 decoded by simplejpeg and, where nvImageCodec is installed, by that, too; both decoders alone beside it. nvImageCodec's
@@ -43,11 +43,22 @@ import cv2
 import numpy as np
 from bench import CoreSeconds, cores, finish, machine, parser, say
 from gpu_decoders import decoder_rates
-from gpu_figures import Sample, batch_rates, between, fused_over_split, lines_of, parse_sample, repetitions, targets
+from gpu_figures import (
+    Sample,
+    batch_rates,
+    between,
+    fused_over_split,
+    in_turns,
+    lines_of,
+    parse_sample,
+    repetitions,
+    targets,
+)
 from PIL import Image
 
 from mattemill.pipeline.engines.gpus import find_gpus
 from mattemill.pipeline.engines.place import EngineName, Place, find_engines
+from mattemill.pipeline.errors import EngineError
 
 BATCHES = (1, 2, 4, 8, 16)
 BATCH_SECONDS = 3.0
@@ -65,7 +76,7 @@ SIZES = {2: (1600, 1250), 12: (4000, 3125)}
 OUTPUTS = ("matte", "cutout", "composite")
 PLACEMENTS = ("split", "fused")
 CASES = tuple(f"{size}:{output}:{placement}" for size in SIZES for output in OUTPUTS for placement in PLACEMENTS)
-_PACKAGES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "pycuda", "cupy-cuda13x", "cvcuda-cu12")
+_PACKAGES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "pycuda", "cuda-bindings", "cupy-cuda13x", "cvcuda-cu12")
 _PACKAGES += ("nvidia-nvimgcodec-cu13", "nvidia-nvjpeg")
 _PART_SECONDS = 3600
 
@@ -183,23 +194,33 @@ def _network(name: str, place: Place) -> dict[str, Any] | None:
         return None
     say(f"{name} in {place}")
     began = time.monotonic()
-    engine = open_engine(card, model_path(name), place)
+    engine = open_engine(card, model_path(name), replace(place, graphs="off"))
     opened = time.monotonic() - began
     cases = cases_of(card, model_path(name), read_photographs(PHOTOGRAPHS))
     parity = check_parity(engine, cases, gpu=place.device, name=name)
-    times: dict[int, list[float]] = {}
+    ways: dict[str, Any] = {"batches": engine}
+    no_graphs = f"only TensorRT has them, not {place.engine}"
+    if place.engine == "tensorrt":
+        try:
+            ways["batches_with_graphs"] = open_engine(card, model_path(name), replace(place, graphs="on"))
+            no_graphs = "none could be made: its messages say why"
+        except EngineError as error:
+            no_graphs = str(error)
+    times: dict[str, dict[int, list[float]]] = {way: {} for way in ways}
     for batch in BATCHES:
         feed = {key: np.concatenate([value] * batch) for key, value in cases[0].inputs.items()}
-        for _ in range(3):
-            engine.run(feed)
-        taken = times[batch] = []
-        until = time.perf_counter() + BATCH_SECONDS
-        while time.perf_counter() < until or len(taken) < 5:
-            start = time.perf_counter()
-            got = engine.run(feed)
-            taken.append(time.perf_counter() - start)
-            rows = {value.shape[0] for value in got.values()}
-            assert rows == {batch * next(iter(cases[0].outputs.values())).shape[0]}, (name, batch, rows)
+        rows = batch * next(iter(cases[0].outputs.values())).shape[0]
+
+        def one_pass(engine: Any, feed: Any = feed, rows: int = rows) -> None:
+            assert {value.shape[0] for value in engine.run(feed).values()} == {rows}, (name, rows)
+
+        passes = {way: partial(one_pass, engine) for way, engine in ways.items()}
+        for run in [*passes.values()] * 3:  # the second becomes a graph
+            run()
+        for way, taken in in_turns(passes, BATCH_SECONDS * len(ways)).items():
+            times[way][batch] = taken
+    if getattr(ways.get("batches_with_graphs"), "graphs_held", 0):
+        no_graphs = ""
     return {
         "network": name,
         "place": str(place),
@@ -208,7 +229,8 @@ def _network(name: str, place: Place) -> dict[str, Any] | None:
         "mean_error": float(f"{parity.mean_error:.3g}"),
         "worst_error": float(f"{parity.worst_error:.3g}"),
         "compared_on": parity.inputs,
-        "batches": batch_rates(times),
+        "no_graphs": no_graphs,
+        **{way: batch_rates(taken) for way, taken in times.items()},
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 KERNEL_SHARE = 0.70
@@ -47,6 +48,26 @@ def between(samples: Sequence[Sample], first: float, last: float) -> tuple[float
 def repetitions(rate: float, seconds: float, least: int) -> int:
     """How many images a run of so many seconds takes at a rate; at least `least`."""
     return max(least, round(rate * seconds))
+
+
+def in_turns(
+    ways: Mapping[str, Callable[[], None]],
+    seconds: float,
+    least: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Seconds of single calls of each way, one after the other, so that whatever changes meanwhile falls on all.
+
+    seconds: of all of them together. least: calls of each.
+    """
+    taken: dict[str, list[float]] = {way: [] for way in ways}
+    until = clock() + seconds
+    while clock() < until or any(len(found) < least for found in taken.values()):
+        for way, call in ways.items():
+            began = clock()
+            call()
+            taken[way].append(clock() - began)
+    return taken
 
 
 def batch_rates(times: Mapping[int, Sequence[float]]) -> list[dict[str, Any]]:
@@ -122,9 +143,14 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
     if engines:
         rows = []
         for _, row in engines:
-            best = max(row["batches"], key=lambda one: one["images_per_second"])
-            rows.append([row["network"], row["place"], row["mean_error"], best["batch"], best["images_per_second"]])
-        lines += ["", *table(("network", "engine", "mean error", "best batch", "images/s"), rows)]
+            graphs = {one["batch"]: one["images_per_second"] for one in row.get("batches_with_graphs", ())}
+            for one in row["batches"]:
+                rate, with_graphs = one["images_per_second"], graphs.get(one["batch"])
+                rows.append([row["network"], row["place"], row["mean_error"], one["batch"], rate, with_graphs])
+        lines += ["", *table(("network", "engine", "mean error", "batch", "images/s", "with graphs"), rows)]
+        lines += [
+            f"NO GRAPHS {row['network']} {row['place']}: {row['no_graphs']}" for _, row in engines if row["no_graphs"]
+        ]
     if rows := parts.get("device_chain", {}).get("rows"):
         keys = (
             "output",

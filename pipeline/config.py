@@ -34,6 +34,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "placement": ("auto", "split", "fused"),
     "device_chain": ("off", "on"),
     "gpu_decode": ("off", "on"),
+    "cuda_graphs": ("auto", "on", "off"),
     "detector": ("saliency", "yolox", "nanodet", "rtdetr"),
     "refine": ("network", "vitmatte", "guided", "none"),
     "shadow": ("none", "keep", "drop"),
@@ -114,6 +115,7 @@ class JobConfig:
     placement: str = "auto"  # 'split': a pool per stage; 'fused': one actor holds the three network stages
     device_chain: str = "off"  # 'on': from decoded photograph to PNG rows on the GPU; not run on one, so not unasked
     gpu_decode: str = "off"  # 'on': the device chain's JPEGs by nvImageCodec; not run on a GPU, so not unasked
+    cuda_graphs: str = "off"  # 'auto': in TensorRT, where a trial says that they pay; not run on a GPU, so not unasked
     workers: int = 0  # network workers in all; 0 = from the cores (or GPUs) and a calibration
     cpus: int = 0  # cores to use; 0 = those this process may run on
     memory_bytes: int = 0  # bytes of the object store; 0 = 30 % of the memory, at most 8 GiB
@@ -183,6 +185,9 @@ class JobConfig:
             raise ConfigError(f"precision = 'fp16' is made in TensorRT's engines, and {what} is asked for")
         if self.gpu_decode == "on" and self.device_chain == "off":
             raise ConfigError("gpu_decode = 'on' decodes for the device chain: set device_chain = 'on', too")
+        if self.cuda_graphs == "on" and (self.engine in ("onnxruntime", "tensorrt_rtx") or self.device == "cpu"):
+            what = "device = 'cpu'" if self.device == "cpu" else f"engine = {self.engine!r}"
+            raise ConfigError(f"cuda_graphs = 'on' is for engine = 'tensorrt' on a GPU, and {what} is asked for")
         if self.background is not None and self.output != "composite":
             raise ConfigError(f"background = {self.background!r}: only --output composite has a background")
         if (

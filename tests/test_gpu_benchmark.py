@@ -19,6 +19,7 @@ from gpu_figures import (
     batch_rates,
     between,
     fused_over_split,
+    in_turns,
     lines_of,
     parse_sample,
     repetitions,
@@ -66,6 +67,19 @@ def test_the_rate_of_a_batch_is_that_of_its_median_pass() -> None:
     assert [(row["batch"], row["images_per_second"], row["passes"]) for row in rows] == [(1, 100.0, 5), (8, 200.0, 3)]
 
 
+def test_ways_that_are_compared_take_turns_for_as_long_as_was_asked() -> None:
+    now, calls = [0.0], []
+
+    def call(way: str, seconds: float) -> None:
+        calls.append(way)
+        now[0] += seconds
+
+    taken = in_turns({"a": lambda: call("a", 1.0), "b": lambda: call("b", 2.0)}, 20.0, clock=lambda: now[0])
+    assert calls == ["a", "b"] * 7
+    assert taken == {"a": [1.0] * 7, "b": [2.0] * 7}
+    assert len(in_turns({"a": lambda: call("a", 9.0)}, 0.0, clock=lambda: now[0])["a"]) == 5
+
+
 def test_a_run_has_as_many_images_as_its_seconds_ask_for_and_never_too_few() -> None:
     assert repetitions(100.0, 30.0, 40) == 3000
     assert repetitions(0.5, 30.0, 40) == 40
@@ -106,10 +120,11 @@ def part_failed(code: int, said: str) -> bool:
 
 
 def test_the_file_holds_every_part_and_reads_well() -> None:
-    network = {"network": "u2netp", "place": "cuda:0 tensorrt fp16", "mean_error": 0.002}
+    network = {"network": "u2netp", "place": "cuda:0 tensorrt fp16", "mean_error": 0.002, "no_graphs": ""}
+    graphs = {"batches_with_graphs": batch_rates({1: [0.005], 8: [0.02]})}
     parts = {
         "kernels": {"failed": "its process ended with -11"},
-        "engine:tensorrt:fp16": {"networks": [network | {"batches": batch_rates({1: [0.01], 8: [0.02]})}]},
+        "engine:tensorrt:fp16": {"networks": [network | {"batches": batch_rates({1: [0.01], 8: [0.025]})} | graphs]},
         "engine:tensorrt_rtx:fp16": {"skipped": "tensorrt_rtx is not installed"},
         "end_to_end": {"runs": [run(), run(placement="fused", gpu_busy=None)]},
     }
@@ -117,7 +132,13 @@ def test_the_file_holds_every_part_and_reads_well() -> None:
     assert set(result) == {"machine", "gpu", "versions", "parts", "fused_over_split", "targets"}
     assert result["fused_over_split"][0]["fused_over_split"] == 1.0
     text = "\n".join(lines_of(result))
-    for said in ("u2netp", "400.0", "FAILED kernels: its process", "NOT MEASURED engine:tensorrt_rtx:fp16"):
+    for said in (
+        "u2netp",
+        "100.0        200.0",
+        "320.0        400.0",
+        "FAILED kernels: its process",
+        "NOT MEASURED engine:tensorrt_rtx:fp16",
+    ):
         assert said in text
 
 
@@ -146,6 +167,8 @@ def test_a_network_is_compared_and_timed_by_batch(u2netp: Path, monkeypatch: pyt
     assert row["compared_on"] == 12
     assert [(one["batch"], one["passes"]) for one in row["batches"]] == [(1, 5), (2, 5)]
     assert all(one["images_per_second"] > 0 for one in row["batches"])
+    assert row["no_graphs"] == "only TensorRT has them, not onnxruntime"
+    assert "batches_with_graphs" not in row
 
 
 def test_a_photograph_of_12_megapixels_is_made_from_one_of_2(sample_photos: Path) -> None:

@@ -21,3 +21,11 @@ class NoGpuError(CudaError):
 
 class DeviceMemoryError(CudaError):
     """The device has not enough memory: a smaller batch may fit."""
+
+
+class GraphError(CudaError):
+    """Work could not be recorded as a CUDA graph, or a graph could not be launched or destroyed."""
+
+
+class NoGraphsError(CudaError):
+    """There are no bindings for CUDA graphs."""

@@ -54,6 +54,12 @@ _MODULES = (
     ("tensorrt_lean", ("tensorrt-lean",), "runs engines that were built elsewhere; mattemill does not use it", ""),
     ("tensorrt_rtx", ("tensorrt-rtx",), "compiles for RTX GPUs, also without one", INSTALL["tensorrt_rtx"]),
     ("pycuda.driver", ("pycuda",), "memory, streams and kernels on NVIDIA GPUs", "pip install 'mattemill[gpu]'"),
+    (
+        "cuda.bindings.driver",
+        ("cuda-bindings",),
+        "CUDA graphs of TensorRT's passes; without it they run without graphs",
+        "pip install cuda-bindings",
+    ),
     ("onnx", ("onnx",), "rewrites networks before they are compiled", "pip install 'mattemill[gpu]'"),
     ("simplejpeg", ("simplejpeg",), "decodes JPEG", "pip install simplejpeg"),
     ("isal", ("isal",), "compresses PNG", "pip install isal"),

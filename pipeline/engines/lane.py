@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 from mattemill.kernels.cuda.driver import Driver, Memory, Stream
+from mattemill.kernels.cuda.graphs import CudaGraphs
 from mattemill.pipeline.errors import DeviceLostError, EngineError
 
 
@@ -16,12 +17,23 @@ class Lane:
     large as the hungriest. Copies run in streams of their own, so that they overlap with computing.
 
     driver: of the GPU, with its context current in this thread. device: 'cuda:N', for messages. leave: gives the driver
-    back, called when the lane is closed and holds nothing of it any more.
+    back, called when the lane is closed and holds nothing of it any more. graphs: records CUDA graphs in these streams;
+    None where that cannot be done, and no_graphs says why.
     """
 
-    def __init__(self, driver: Driver, device: str = "cuda:0", leave: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        driver: Driver,
+        device: str = "cuda:0",
+        leave: Callable[[], None] = lambda: None,
+        *,
+        graphs: CudaGraphs | None = None,
+        no_graphs: str = "it was opened without graphs",
+    ) -> None:
         self.driver = driver
         self.device = device
+        self.graphs = graphs
+        self.no_graphs = no_graphs
         self._leave = leave
         self._users: list[Callable[[], None]] = []
         self._closed = False

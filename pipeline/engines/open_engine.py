@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mattemill.pipeline.engines.engine import Engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
-from mattemill.pipeline.engines.place import CPU, Place, rtx_capabilities, rtx_doubt
+from mattemill.pipeline.engines.place import CPU, GraphUse, Place, rtx_capabilities, rtx_doubt
 from mattemill.pipeline.errors import DeviceError, EngineError
 from mattemill.pipeline.models.card import ModelCard
 
@@ -65,7 +65,10 @@ def open_engine(
     try:
         entry = ensure_at(card, path, place, on_progress=_Logged(), cache=cache)
         plan = plan_of(cache, entry, gpu.name)
-        return TensorRtEngine(import_tensorrt(place.engine), plan, _lane(place.gpu), name=card.name, buckets=BUCKETS)
+        graphs: GraphUse = place.graphs if place.engine == "tensorrt" else "off"
+        return TensorRtEngine(
+            import_tensorrt(place.engine), plan, _lane(place.gpu), name=card.name, buckets=BUCKETS, graphs=graphs
+        )
     except EngineError as error:
         doubt = rtx_doubt(gpu, rtx_capabilities()) if place.engine == "tensorrt_rtx" else ""
         if not doubt:

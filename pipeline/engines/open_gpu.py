@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from mattemill.kernels.cuda.errors import NoGpuError
+import logging
+
+from mattemill.kernels.cuda.errors import NoGpuError, NoGraphsError
+from mattemill.kernels.cuda.graphs import CudaGraphs
 from mattemill.pipeline.engines.gpus import find_gpus
 from mattemill.pipeline.engines.lane import Lane
 from mattemill.pipeline.errors import DeviceError
+
+_LOG = logging.getLogger(__name__)
 
 
 def open_lane(index: int = 0) -> Lane:
@@ -22,4 +27,9 @@ def open_lane(index: int = 0) -> Lane:
         driver = PycudaDriver(index)
     except NoGpuError as error:
         raise DeviceError(f"device cuda:{index}: {error}") from error
-    return Lane(driver, f"cuda:{index}", driver.close)
+    try:
+        graphs, why_not = CudaGraphs(), ""
+    except NoGraphsError as error:
+        graphs, why_not = None, str(error)
+        _LOG.info("device=cuda:%d graphs=none why=%r", index, why_not)
+    return Lane(driver, f"cuda:{index}", driver.close, graphs=graphs, no_graphs=why_not)

@@ -8,7 +8,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from mattemill.pipeline.engines.devices import CudaFound, find_cuda
 from mattemill.pipeline.engines.gpus import DriverFound, Gpu, find_gpus
@@ -24,6 +24,9 @@ _LOG = logging.getLogger(__name__)
 
 EngineName = Literal["onnxruntime", "tensorrt", "tensorrt_rtx"]
 
+GraphUse = Literal["auto", "on", "off"]
+"""Of CUDA graphs, in TensorRT. auto: where they pay, as measured; on: wherever they can be made."""
+
 PREFERRED: tuple[EngineName, ...] = ("tensorrt", "tensorrt_rtx", "onnxruntime")
 """On a GPU, where the engine is left open."""
 
@@ -32,7 +35,8 @@ _BESIDE = ("pycuda.driver", "onnx")  # what both kinds of TensorRT need: to run,
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where networks run. device: 'cpu' or 'cuda:N'. precision: of the arithmetic; 'fp32' is what the file has.
+    """Where networks run. device: 'cpu' or 'cuda:N'. precision: of the arithmetic; 'fp32' is what the file has. graphs:
+    whether passes become CUDA graphs; counts in TensorRT alone, and is not in the text, as no pixel depends on it.
 
     As text it is what outcome rows and the summary of a job hold: 'cpu', 'cuda:0 tensorrt fp16'.
     """
@@ -40,6 +44,7 @@ class Place:
     device: str = "cpu"
     engine: EngineName = "onnxruntime"
     precision: Precision = "fp32"
+    graphs: GraphUse = "off"
 
     @property
     def gpu(self) -> int:
@@ -138,26 +143,30 @@ def place_of(config: JobConfig, found: EnginesFound | None = None) -> Place:
     An open device becomes the GPU when one can be used, and the log says why not otherwise. found: what the machine
     has; looked up when it matters. Raises DeviceError when something was named that cannot be had.
     """
-    named_engine = config.engine != "auto"
+    asked = "tensorrt" if config.cuda_graphs == "on" else config.engine  # graphs are made nowhere else
+    named_engine = asked != "auto"
     if config.device == "cpu" or (config.device == "auto" and config.engine == "onnxruntime" and _no_cuda(found)):
         return CPU
-    needs_gpu = config.device == "cuda" or config.engine in BACKENDS or config.precision == "fp16"
+    needs_gpu = config.device == "cuda" or asked in BACKENDS or config.precision == "fp16"
     if found is None and not needs_gpu and not (gpus := find_gpus()).gpus:
         # Without importing TensorRT, which takes a second.
         _LOG.info("device=cpu asked=auto why=%r", gpus.problem)
         return CPU
     found = found if found is not None else find_engines()
-    for engine in _candidates(config.engine, config.precision):
+    for engine in _candidates(asked, config.precision):
         if found.usable(engine, named=named_engine):
             if engine in found.doubts:
                 _LOG.warning("engine=%s doubt=%r", engine, found.doubts[engine])
-            place = Place("cuda:0", engine, _precision(engine, config.precision))
+            graphs = cast("GraphUse", config.cuda_graphs)
+            place = Place("cuda:0", engine, _precision(engine, config.precision), graphs)
             passed = "; ".join(f"{name}: {found.why_not(name)}" for name in PREFERRED[: PREFERRED.index(engine)])
             _LOG.info("device=%s asked=%s why_no_better=%r", place, config.device, "" if named_engine else passed)
             return place
-    why = found.refusal(config.engine, config.precision)
+    why = found.refusal(asked, config.precision)
     if needs_gpu:
         way_out = "--device cpu" if config.engine == "auto" and config.precision != "fp16" else "--set engine=auto"
+        if config.cuda_graphs == "on":
+            way_out = " ".join(["--set cuda_graphs=auto", *(["--set engine=auto"] if config.engine != "auto" else [])])
         raise DeviceError(f"{why}. Or ask for {way_out}")
     _LOG.info("device=cpu asked=auto why=%r", why)
     return CPU

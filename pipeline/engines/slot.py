@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -28,17 +28,24 @@ class Slot:
         self._pinned: dict[str, npt.NDArray[np.float32]] = {}
         self._shapes: dict[str, Shape] = {}
 
+    def outgrown(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> set[int]:
+        """Addresses on the device that `make_room` will give back for tensors of these shapes."""
+        return {
+            self._device[name].pointer
+            for name, size in _sizes(inputs, outputs)
+            if name in self._device and self._device[name].nbytes < size * _ITEM
+        }
+
     def make_room(self, inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> None:
         """See that there is memory for tensors of these shapes. Raises what the driver raises when there is not."""
-        for name, shape in (*inputs.items(), *outputs.items()):
-            size = max(1, math.prod(shape))
+        for name, size in _sizes(inputs, outputs):
             if name not in self._device or self._device[name].nbytes < size * _ITEM:
                 self._device.pop(name, None)
                 self._device[name] = self._lane.driver.allocate(size * _ITEM)
             if name not in self._pinned or self._pinned[name].size < size:
                 self._pinned.pop(name, None)
                 self._pinned[name] = self._lane.driver.pinned((size,), np.float32)
-            self._shapes[name] = shape
+        self._shapes = {**inputs, **outputs}
 
     @property
     def addresses(self) -> dict[str, int]:
@@ -68,3 +75,9 @@ class Slot:
     def _view(self, name: str) -> npt.NDArray[np.float32]:
         shape = self._shapes[name]
         return self._pinned[name][: math.prod(shape)].reshape(shape)
+
+
+def _sizes(inputs: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> Iterator[tuple[str, int]]:
+    """Floats of every tensor; at least one, since there is no memory of none."""
+    for name, shape in (*inputs.items(), *outputs.items()):
+        yield name, max(1, math.prod(shape))

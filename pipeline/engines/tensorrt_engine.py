@@ -3,46 +3,54 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from mattemill.pipeline.engines.batches import Batch, BatchCaps, cut
+from mattemill.pipeline.engines.gpu_call import CallFailed, told
 from mattemill.pipeline.engines.gpu_faults import gpu_fault
 from mattemill.pipeline.engines.lane import Lane
+from mattemill.pipeline.engines.pass_graphs import Pass, PassGraphs
+from mattemill.pipeline.engines.place import GraphUse
 from mattemill.pipeline.engines.recipe import Profile, Shape, ShapeRange
 from mattemill.pipeline.engines.slot import Slot
-from mattemill.pipeline.engines.tensorrt_api import Dims, ICudaEngine, TensorRt, member
+from mattemill.pipeline.engines.tensorrt_api import ICudaEngine, TensorRt, member
+from mattemill.pipeline.engines.tensorrt_context import TensorRtContext, shape_of
 from mattemill.pipeline.engines.tensorrt_log import Messages
 from mattemill.pipeline.errors import DeviceLostError, EngineError
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
 
-class _Failure(Exception):
-    """A call failed; never leaves this file. texts: what the layers said."""
-
-    def __init__(self, what: str, texts: tuple[str, ...]) -> None:
-        super().__init__(what, texts)
-        self.what = what
-        self.texts = texts
-
-
 class TensorRtEngine:
     """One deserialised plan; see `Engine`. Not yet run on a GPU: proven with a driver and a runtime that are fakes.
 
     Batches of any size are taken and run in buckets, two in flight: while one computes, the next is copied in and the
-    one before is copied out and read. Memory on the device and pinned: two of the largest batch so far, and the lane's
-    arena.
+    one before is copied out and read. Memory on the device and pinned: two of the largest batch so far, the lane's
+    arena, and what graphs take.
 
     module: TensorRT. plan: from the engine cache, built here: plans run code. lane: of the GPU. name: for messages.
-    buckets: batch sizes to run with. Raises EngineError when the plan cannot be used here.
+    buckets: batch sizes to run with. graphs: whether passes that come again become CUDA graphs, see `PassGraphs`;
+    nothing but 'off' with TensorRT-RTX, which exchanges a context's kernels for better ones while it runs.
+    Raises EngineError when the plan cannot be used here, or graphs are 'on' and the lane has none.
     """
 
-    def __init__(self, module: TensorRt, plan: bytes, lane: Lane, *, name: str, buckets: Sequence[int]) -> None:
+    def __init__(
+        self,
+        module: TensorRt,
+        plan: bytes,
+        lane: Lane,
+        *,
+        name: str,
+        buckets: Sequence[int],
+        graphs: GraphUse = "off",
+    ) -> None:
         lane.check()
+        if graphs == "on" and lane.graphs is None:
+            raise EngineError(f"model {name}: cuda_graphs = 'on' cannot be had on {lane.device}: {lane.no_graphs}")
+        self._module = module
         self.device = lane.device
         self._name = name
         self._lane = lane
@@ -54,19 +62,18 @@ class TensorRtEngine:
         self._engine = engine
         self._inputs, self._outputs = _tensors(module, engine, name)
         self._profiles = _profiles(engine, self._inputs)
-        context = engine.create_execution_context(member(module, "ExecutionContextAllocationStrategy", "USER_MANAGED"))
-        if context is None:
-            raise EngineError(f"model {name}: no execution context on {lane.device} ({self._said()})")
-        self._context = context
+        self._context = self._new_context()
+        self._graphs = PassGraphs(graphs, lane, self._new_context, self._messages.take_errors, name=name)
         self._buckets = tuple(buckets)
         self._caps = BatchCaps()
         self._slots: tuple[Slot, ...] = (Slot(lane), Slot(lane))
-        self._profile: int | None = None
-        self._shapes: dict[str, Shape] = {}
-        self._output_shapes: dict[str, Shape] = {}
-        self._needed = 0
         lane.before_close(self._drop)
         self.batch_limit = max(ranges[0].largest[0] for ranges in self._profiles)
+
+    @property
+    def graphs_held(self) -> int:
+        """CUDA graphs that there are of its passes now."""
+        return self._graphs.held
 
     def run(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
         """One forward pass over a batch of any size, float32 in and out.
@@ -91,8 +98,11 @@ class TensorRtEngine:
                 batch, slot = queue[0], self._slots[turn]
                 try:
                     self._launch(slot, batch, feeds)
-                except _Failure as failure:
-                    if gpu_fault(failure.texts) != "memory" or not self._caps.halve(image, batch.bucket):
+                except CallFailed as failure:
+                    if gpu_fault(failure.texts) != "memory":
+                        raise
+                    # Memory that graphs take is none that a smaller batch should make up for.
+                    if not self._graphs.give_back() and not self._caps.halve(image, batch.bucket):
                         raise
                     while flying:
                         self._land(*flying.popleft(), outputs, count)
@@ -102,7 +112,7 @@ class TensorRtEngine:
                 queue.popleft()
                 flying.append((slot, batch))
                 turn = 1 - turn
-        except _Failure as failure:
+        except CallFailed as failure:
             raise self._error(failure) from failure.__cause__
         for name, output in outputs.items():
             if not np.isfinite(output).all():
@@ -111,7 +121,7 @@ class TensorRtEngine:
 
     def enqueue(self, shapes: Mapping[str, Shape], addresses: Mapping[str, int]) -> None:
         """Put one pass over memory of the device into the lane's compute stream; nothing is copied, nor waited for
-        unless the arena has to grow.
+        unless the arena has to grow, or a graph of this pass is made or on trial.
 
         shapes: of every input, with a batch that is in a profile. addresses: of every input and output on the device,
         float32, contiguous; for the sizes of outputs see `output_shapes`. Raises EngineError, DeviceLostError.
@@ -120,7 +130,7 @@ class TensorRtEngine:
         try:
             self._set_shapes(shapes)
             self._execute(addresses)
-        except _Failure as failure:
+        except CallFailed as failure:
             raise self._error(failure) from failure.__cause__
 
     def output_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
@@ -128,9 +138,9 @@ class TensorRtEngine:
         self._lane.check()
         try:
             self._set_shapes(shapes)
-        except _Failure as failure:
+        except CallFailed as failure:
             raise self._error(failure) from failure.__cause__
-        return dict(self._output_shapes)
+        return dict(self._context.output_shapes)
 
     def _checked(self, inputs: Mapping[str, npt.NDArray[np.float32]]) -> Arrays:
         if inputs.keys() != set(self._inputs):
@@ -164,14 +174,16 @@ class TensorRtEngine:
         lane = self._lane
         shapes = {name: (batch.bucket, *feed.shape[1:]) for name, feed in feeds.items()}
         self._set_shapes(shapes)
-        with _told("the batch could not be copied in"):
-            slot.make_room(shapes, self._output_shapes)
+        with told("the batch could not be copied in"):
+            outputs = self._context.output_shapes
+            self._graphs.forget(slot.outgrown(shapes, outputs))
+            slot.make_room(shapes, outputs)
             for name, feed in feeds.items():
                 slot.put_in(name, feed[batch.start : batch.start + batch.count])
             slot.uploaded.record(lane.upload)
             lane.compute.wait(slot.uploaded)
         self._execute(slot.addresses)
-        with _told("the results could not be copied out"):
+        with told("the results could not be copied out"):
             slot.computed.record(lane.compute)
             lane.download.wait(slot.computed)
             for name in self._outputs:
@@ -179,7 +191,7 @@ class TensorRtEngine:
             slot.downloaded.record(lane.download)
 
     def _land(self, slot: Slot, batch: Batch, outputs: Arrays, count: int) -> None:
-        with _told("the forward pass failed"):
+        with told("the forward pass failed"):
             slot.downloaded.synchronise()
         for name in self._outputs:
             result = slot.result(name)
@@ -188,89 +200,67 @@ class TensorRtEngine:
             outputs[name][batch.start : batch.start + batch.count] = result[: batch.count]
 
     def _set_shapes(self, shapes: Mapping[str, Shape]) -> None:
-        wanted = {name: tuple(shape) for name, shape in shapes.items()}
-        if wanted == self._shapes:
+        wanted = {name: tuple(shapes[name]) for name in self._inputs}
+        if wanted == self._context.shapes:
             return
-        self._shapes = {}
         profile = self._profile_for(wanted)
         if profile is None:
-            raise _Failure(f"no profile holds {wanted}", ())
-        context = self._context
-        if profile != self._profile:
-            if not context.set_optimization_profile_async(profile, self._lane.compute.handle):
-                raise self._failure(f"profile {profile} could not be chosen")
-            self._profile = profile
-        for name, shape in wanted.items():
-            if not context.set_input_shape(name, shape):
-                raise self._failure(f"input {name} was refused the shape {shape}")
-        with _told("the shapes do not go together"):
-            unknown = context.infer_shapes()
-        if unknown:
-            raise self._failure(f"the shapes of {', '.join(unknown)} are not known")
-        self._output_shapes = {name: _shape(context.get_tensor_shape(name)) for name in self._outputs}
-        self._needed = context.update_device_memory_size_for_shapes()
-        self._shapes = wanted
+            raise CallFailed(f"no profile holds {wanted}")
+        self._context.set_shapes(wanted, profile)
 
     def _execute(self, addresses: Mapping[str, int]) -> None:
         context = self._context
-        with _told("no working memory"):
-            arena = self._lane.arena(self._needed)
-            context.set_device_memory(arena.pointer, arena.nbytes)
-        for name in (*self._inputs, *self._outputs):
-            if not context.set_tensor_address(name, addresses[name]):
-                raise self._failure(f"the address of {name} was refused")
-        if not context.execute_async_v3(self._lane.compute.handle):
-            raise self._failure("the forward pass was refused")
+        with told("no working memory"):
+            arena = self._lane.arena(context.needed)
+
+        def eagerly() -> None:
+            context.bind(addresses, arena)
+            context.enqueue()
+
+        self._graphs.run(Pass.of(context.profile, context.shapes, addresses, arena), arena, eagerly)
 
     def _forget_memory(self) -> None:
         """A batch did not fit: what was made for it is given back, and the context is asked anew what it needs."""
-        with _told("copies of a batch that did not fit failed"):
+        with told("copies of a batch that did not fit failed"):
             for stream in self._lane.streams:
                 stream.synchronise()
         for slot in self._slots:
             slot.clear()
-        self._shapes = {}
+        self._context.forget_shapes()
 
     def _drop(self) -> None:
-        """In this order: a context must go before its engine, and that before its runtime."""
+        """In this order: a graph must go before its context, that before its engine, and that before its runtime."""
+        self._graphs.drop()
         self._slots = ()
         del self._context, self._engine, self._runtime
+
+    def _new_context(self) -> TensorRtContext:
+        strategy = member(self._module, "ExecutionContextAllocationStrategy", "USER_MANAGED")
+        native = self._engine.create_execution_context(strategy)
+        if native is None:
+            raise EngineError(f"model {self._name}: no execution context on {self._lane.device} ({self._said()})")
+        return TensorRtContext(native, self._lane, self._outputs, self._failure)
 
     def _said(self) -> str:
         return "; ".join(self._messages.take_errors()) or "it does not say why"
 
-    def _failure(self, what: str) -> _Failure:
-        return _Failure(what, tuple(self._messages.take_errors()))
+    def _failure(self, what: str) -> CallFailed:
+        return CallFailed(what, tuple(self._messages.take_errors()))
 
-    def _error(self, failure: _Failure) -> EngineError:
+    def _error(self, failure: CallFailed) -> EngineError:
         # What is in flight uses the slots' memory: nothing may go before it is done, or it failed, too.
         for stream in self._lane.streams:
             try:
                 stream.synchronise()
             except Exception as error:
-                failure = _Failure(failure.what, (*failure.texts, str(error)))
-        self._shapes = {}
+                failure = CallFailed(failure.what, (*failure.texts, str(error)))
+        self._context.forget_shapes()
         texts = (*failure.texts, *self._messages.take_errors())
         said = f"model {self._name}: {failure.what} on {self.device} ({'; '.join(texts) or 'it does not say why'})"
         if gpu_fault(texts) == "lost":
             self._lane.lose(said)
             return DeviceLostError(f"{said}; the process must be replaced")
         return EngineError(said)
-
-
-@contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Whatever the driver raises inside becomes a `_Failure`: CUDA's layers have no common base."""
-    try:
-        yield
-    except _Failure:
-        raise
-    except Exception as error:
-        raise _Failure(what, (f"{type(error).__name__}: {error}",)) from error
-
-
-def _shape(dims: Dims) -> Shape:
-    return tuple(int(dims[i]) for i in range(len(dims)))
 
 
 def _tensors(module: TensorRt, engine: ICudaEngine, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -288,9 +278,9 @@ def _profiles(engine: ICudaEngine, inputs: Sequence[str]) -> tuple[Profile, ...]
     for index in range(engine.num_optimization_profiles):
         ranges = []
         for name in inputs:
-            fixed = _shape(engine.get_tensor_shape(name))
+            fixed = shape_of(engine.get_tensor_shape(name))
             if -1 in fixed:
-                low, mid, high = (_shape(dims) for dims in engine.get_tensor_profile_shape(name, index))
+                low, mid, high = (shape_of(dims) for dims in engine.get_tensor_profile_shape(name, index))
             else:
                 low = mid = high = fixed
             ranges.append(ShapeRange(name, low, mid, high))

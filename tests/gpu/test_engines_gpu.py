@@ -15,6 +15,7 @@ from mattemill.pipeline.engines.gpus import find_gpus
 from mattemill.pipeline.engines.lane import Lane
 from mattemill.pipeline.engines.open_gpu import open_lane
 from mattemill.pipeline.engines.parity import cases_of, check_parity, read_photographs
+from mattemill.pipeline.engines.place import GraphUse
 from mattemill.pipeline.engines.recipe import PRECISIONS, Backend, Precision
 from mattemill.pipeline.engines.tensorrt_api import import_tensorrt
 from mattemill.pipeline.engines.tensorrt_engine import TensorRtEngine
@@ -48,12 +49,18 @@ def lane(backend: Backend) -> Iterator[Lane]:
 
 
 def _open(
-    name: str, precision: Precision, backend: Backend, cache: EngineCache, lane: Lane, photos: Path
+    name: str,
+    precision: Precision,
+    backend: Backend,
+    cache: EngineCache,
+    lane: Lane,
+    photos: Path,
+    graphs: GraphUse = "off",
 ) -> TensorRtEngine:
     card = card_of(name)
     entry = ensure_engine(card, cached_file(card), backend, precision, photos=photos, cache=cache)
     plan = plan_of(cache, entry, find_gpus().gpus[0].name)
-    return TensorRtEngine(import_tensorrt(backend), plan, lane, name=name, buckets=BUCKETS)
+    return TensorRtEngine(import_tensorrt(backend), plan, lane, name=name, buckets=BUCKETS, graphs=graphs)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -97,3 +104,32 @@ def test_two_networks_share_one_arena_and_do_not_disturb_each_other(
             again = engine.run(asked[name][index].inputs)
             for output, value in again.items():
                 np.testing.assert_array_equal(value, first[name][index][output])
+
+
+@pytest.mark.parametrize("use", ["on", "auto"])
+def test_a_network_gives_the_same_with_graphs_and_without_over_batches_and_beside_another(
+    use: GraphUse,
+    backend: Backend,
+    cache: EngineCache,
+    lane: Lane,
+    u2netp: Path,
+    sample_photos: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    if backend != "tensorrt":
+        pytest.skip("graphs are for TensorRT: TensorRT-RTX exchanges kernels while it runs")
+    if lane.graphs is None:
+        pytest.skip(f"needs CUDA graphs: {lane.no_graphs}")
+    without = _open("u2netp", "fp16", backend, cache, lane, sample_photos)
+    graphs = _open("u2netp", "fp16", backend, cache, lane, sample_photos, use)
+    cases = cases_of(card_of("u2netp"), u2netp, read_photographs(sample_photos, 3))
+    images = np.concatenate([case.inputs["input.1"] for case in cases])
+    for turn in range(16):  # 2 to make a graph, 12 on trial, 2 after it
+        for count in (37, 16, 3, 1):
+            pick = (turn + np.arange(count)) % len(images)
+            wanted = without.run({"input.1": images[pick]})["1959"]
+            got = graphs.run({"input.1": images[pick]})["1959"]
+            assert float(np.abs(got - wanted).max()) < 2e-3, (turn, count)
+    assert "graphs model=u2netp off" not in caplog.text
+    if use == "on":
+        assert graphs.graphs_held > 2

@@ -73,6 +73,16 @@ def test_what_is_missing_is_told_with_how_to_get_it(monkeypatch: pytest.MonkeyPa
     assert "pip install tensorrt-rtx" in text_of(found)
 
 
+def test_without_the_bindings_for_graphs_it_says_what_goes_on_without_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    found = diagnose(_H200, _CUDA)
+    part = next(part for part in found.parts if part.name == "cuda.bindings.driver")
+    assert part.state != "ok"
+    assert "without it they run without graphs" in part.purpose
+    assert "pip install cuda-bindings" in text_of(found)
+    assert found.cuda_refusal is None, "a job does without"
+
+
 def test_a_library_that_does_not_start_is_broken_and_not_missing(
     tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:

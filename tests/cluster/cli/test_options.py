@@ -28,6 +28,7 @@ OTHER = {
     "placement": "fused",
     "device_chain": "on",
     "gpu_decode": "on",
+    "cuda_graphs": "auto",
     "endpoint_url": "http://127.0.0.1:1",
     "region": "eu-north-1",
     "s3_client": "obstore",

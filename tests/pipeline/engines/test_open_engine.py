@@ -40,10 +40,12 @@ class PlanInOnnxRuntime:
 
     made: ClassVar[list[PlanInOnnxRuntime]] = []
 
-    def __init__(self, module: Any, plan: bytes, lane: Any, *, name: str, buckets: tuple[int, ...]) -> None:
+    def __init__(
+        self, module: Any, plan: bytes, lane: Any, *, name: str, buckets: tuple[int, ...], graphs: str
+    ) -> None:
         assert lane is _LANE
         self._inner = OnnxRuntimeEngine(Path(plan.decode()), outputs=None, name=name)
-        self.device, self.batch_limit, self.name = "cuda:0", 16, name
+        self.device, self.batch_limit, self.name, self.graphs = "cuda:0", 16, name, graphs
         self.calls = 0
         PlanInOnnxRuntime.made.append(self)
 
@@ -86,6 +88,14 @@ def test_a_network_is_built_for_the_first_worker_and_found_by_the_next(
     (task,) = built
     assert (task.compile, task.compare, task.gpu_name) == (True, True, "NVIDIA H200")
     assert sorted(path.suffix for path in Path(task.photos).iterdir()) == [".jpg", ".jpg", ".md", ".webp"]
+
+
+def test_graphs_are_made_as_the_place_says_and_never_in_tensorrt_rtx(built: list[Task], u2netp: Path) -> None:
+    load_saliency("u2netp", _PLACE)
+    for use in ("auto", "on"):
+        load_matting(Place("cuda:0", "tensorrt", "fp16", use))  # type: ignore[arg-type]
+    load_saliency("u2netp", Place("cuda:0", "tensorrt_rtx", "fp16", "auto"))
+    assert [engine.graphs for engine in PlanInOnnxRuntime.made] == ["off", "auto", "on", "off"]
 
 
 def test_the_job_builds_every_network_that_it_runs_before_its_workers_start(built: list[Task], u2netp: Path) -> None:

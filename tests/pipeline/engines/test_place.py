@@ -100,6 +100,9 @@ def test_fp32_is_had_in_every_engine() -> None:
         {"engine": "tensorrt", "device": "cpu"},
         {"precision": "fp16", "device": "cpu"},
         {"precision": "fp16", "engine": "onnxruntime"},
+        {"cuda_graphs": "on", "device": "cpu"},
+        {"cuda_graphs": "on", "engine": "tensorrt_rtx"},
+        {"cuda_graphs": "always"},
         {"engine": "openvino"},
         {"precision": "int8"},
     ],
@@ -116,6 +119,23 @@ def test_halves_are_another_fingerprint_and_onnxruntime_on_any_device_has_the_on
     halves = settled(open_, Place("cuda:0", "tensorrt", "fp16"))
     assert open_.fingerprint({}) == on_cpu.fingerprint({}) == on_cuda.fingerprint({}) != halves.fingerprint({})
     assert (halves.device, halves.engine, halves.precision) == ("cuda", "tensorrt", "fp16")
+
+
+def test_graphs_that_are_asked_for_are_had_in_tensorrt_or_are_an_error() -> None:
+    on = JobConfig(cuda_graphs="on")
+    place = place_of(on, found())
+    assert place == Place("cuda:0", "tensorrt", "fp16", "on")
+    assert place_of(settled(on, place), found()) == place
+    for here in (found("tensorrt"), found(no_gpu="no driver")):
+        with pytest.raises(DeviceError, match=r"^engine tensorrt was asked for .*Or ask for --set cuda_graphs=auto$"):
+            place_of(on, here)
+
+
+def test_graphs_are_no_part_of_the_fingerprint_nor_of_what_a_place_is_called() -> None:
+    places = {use: place_of(JobConfig(cuda_graphs=use), found()) for use in ("auto", "on", "off")}
+    assert {place.graphs for place in places.values()} == {"auto", "on", "off"}
+    assert {str(place) for place in places.values()} == {"cuda:0 tensorrt fp16"}
+    assert JobConfig(cuda_graphs="auto").fingerprint({}) == JobConfig().fingerprint({})
 
 
 def test_settled_settings_give_the_same_place_again_or_an_error() -> None:
