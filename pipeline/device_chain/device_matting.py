@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mattemill.kernels.cuda.tile_blend import TileLines, blend_tiles
 from mattemill.kernels.cuda.tile_input import tile_input
 from mattemill.kernels.cuda.true_boxes import true_boxes
 from mattemill.pipeline.device_chain.device_network import DeviceEngine
+from mattemill.pipeline.engines.recipe import Shape
 from mattemill.pipeline.errors import EngineError
 from mattemill.pipeline.matting.network_refiner import INPUT, OUTPUT
 from mattemill.pipeline.matting.tile_plan import BLEND, CLOSED, Tile, plan_tiles_by, seen_step
@@ -75,11 +76,20 @@ class DeviceMattingRefiner:
             given = tile_input(self._on, picture, soft, bands, guess, [tile.shown for tile in alike], step)
             shapes = {INPUT: given.shape}
             sizes = self._engine.output_shapes(shapes)
+            wanted = (len(alike), *lines_shapes(shapes)[OUTPUT])
+            if sizes.get(OUTPUT) != wanted:
+                raise EngineError(f"the matting network: output is {sizes}, not {OUTPUT} {wanted}")
             made = {name: self._on.empty(size, np.float32) for name, size in sizes.items()}
             addresses = {INPUT: given.pointer} | {name: array.pointer for name, array in made.items()}
             self._engine.enqueue(shapes, addresses)
             found |= {tile: made[OUTPUT].part(index) for index, tile in enumerate(alike)}
         return found
+
+
+def lines_shapes(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Shape of the network's output for one tile, by its name, for the shapes of its inputs."""
+    _, _, height, width = shapes[INPUT]
+    return {OUTPUT: (5, height // 2, width // 2)}
 
 
 def _batches(tiles: Sequence[Tile], limit: int) -> list[list[Tile]]:

@@ -18,9 +18,9 @@ from mattemill.kernels.cuda.cpu_driver import CpuDriver
 from mattemill.kernels.cuda.device import Device
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.device_chain.device_chain import DeviceChain, why_not
+from mattemill.pipeline.device_chain.device_matting import lines_shapes
 from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
-from mattemill.pipeline.engines.recipe import Shape
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.images.header import read_header
 from mattemill.pipeline.models.cache import model_path
@@ -56,12 +56,7 @@ def _network(path: Path) -> DeviceNetwork:
 def _matting() -> HostMemoryEngine:
     card = card_of("mattenet")
     engine = OnnxRuntimeEngine(model_path(card.name), outputs=card.output.names, name=card.name)
-
-    def halves(shapes: Mapping[str, Shape]) -> dict[str, Shape]:
-        _, _, height, width = shapes[card.input.name]
-        return {card.output.names[0]: (5, height // 2, width // 2)}
-
-    return HostMemoryEngine(engine, halves)
+    return HostMemoryEngine(engine, lines_shapes)
 
 
 def _chain(path: Path, config: JobConfig) -> DeviceChain:
@@ -88,7 +83,7 @@ def _reduced(path: Path, by: int) -> Photo:
         ("coffee.webp", 3, "composite", "guided"),
         ("cat.png", 1, "matte", "network"),
         ("coffee.webp", 3, "cutout", "network"),
-        ("coffee.webp", 3, "matte", "none"),
+        ("cat.png", 2, "matte", "none"),
     ],
 )
 def test_the_chain_gives_what_the_stages_give_and_only_small_things_come_back_before_its_rows(
