@@ -9,7 +9,7 @@ Its parts, each in a process of its own, so that one that crashes costs the othe
 kernels: every CUDA kernel compared with NumPy, and its bytes over its time against the copy bandwidth of the same run.
 engine:NAME:PRECISION: every network at hand, compared with ONNX Runtime on the CPU on photographs, then images a second
 by batch, copies from and to pageable host memory included.
-device_chain: the chain on the device against the host's way with the same engine, refine = guided, one process and no
+device_chain: the chain on the device against the host's way with the same engine, for both refiners, one process and no
 Ray: images a second from encoded photographs to PNG, and the bytes copied from the device for an image.
 end_to_end: `run_job` from a folder to a folder, by size of the photographs, output and placement: images a second
 between the 10 % and the 90 % mark, the cores that all processes took, the share of the time in which the GPU computed
@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -58,6 +59,7 @@ SIZES = {2: (1600, 1250), 12: (4000, 3125)}
 """Width and height in pixels by megapixels."""
 
 OUTPUTS = ("matte", "cutout", "composite")
+REFINERS = ("network", "guided")
 PLACEMENTS = ("split", "fused")
 CASES = tuple(f"{size}:{output}:{placement}" for size in SIZES for output in OUTPUTS for placement in PLACEMENTS)
 _PACKAGES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "pycuda", "cupy-cuda13x", "cvcuda-cu12")
@@ -207,7 +209,7 @@ def _network(name: str, place: Place) -> dict[str, Any] | None:
 
 
 def device_chain(given: argparse.Namespace) -> dict[str, Any]:
-    """Both ways for every output; on the CPU, only to try it, in emulation and with small photographs."""
+    """Both ways for every refiner and output; on the CPU, only to try it, in emulation and with small photographs."""
     from mattemill.kernels.cuda.counted_driver import CountedDriver
     from mattemill.kernels.cuda.driver import Driver
     from mattemill.pipeline.config import JobConfig
@@ -235,9 +237,9 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
     photos = [Photo(ImageRef(str(n), ""), read_header(d), np.frombuffer(d, np.uint8)) for n, d in enumerate(files)]
     items = [(photo,) for photo in photos]
     rows = []
-    for output in OUTPUTS:
+    for refine, output in itertools.product(REFINERS, OUTPUTS):
         config = JobConfig(
-            model=given.model, output=output, refine="guided", device=given.device, confidence_threshold=0.0
+            model=given.model, output=output, refine=refine, device=given.device, confidence_threshold=0.0
         )
         host = CutStage(config)
         device = open_chain(config, place, over=over) if given.device == "cuda" else _emulated(config, over)
@@ -253,6 +255,7 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
         device_rate, device_made = _rate(by_device, given.seconds, len(items))
         rows.append(
             {
+                "refine": refine,
                 "output": output,
                 "width": size[0],
                 "height": size[1],
@@ -265,7 +268,7 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
                 "bytes_out_per_image": round(sum(counted[-1].copied_out) / device_made[1]),
             }
         )
-        say(f"device chain, {output}: {device_rate:.1f} images/s, the host's way {host_rate:.1f}")
+        say(f"device chain, {refine}, {output}: {device_rate:.1f} images/s, the host's way {host_rate:.1f}")
     return {"model": given.model, "place": str(place) if given.device == "cuda" else "cpu, emulated", "rows": rows}
 
 
@@ -274,16 +277,21 @@ def _emulated(config: Any, over: Any) -> Any:
     from mattemill.kernels.cuda.cpu_driver import CpuDriver
     from mattemill.kernels.cuda.device import Device
     from mattemill.pipeline.device_chain.device_chain import DeviceChain
+    from mattemill.pipeline.device_chain.device_matting import lines_shapes
     from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
     from mattemill.pipeline.engines.open_engine import open_engine
     from mattemill.pipeline.models.cache import model_path
     from mattemill.pipeline.models.cards import card_of
+    from mattemill.pipeline.models.load import matting_card
 
-    card = card_of(config.model)
+    card, matting = card_of(config.model), None
     device = Device(over(CpuDriver()))
+    if config.refines_by_network:
+        small = matting_card(config.refine)
+        matting = HostMemoryEngine(open_engine(small, model_path(small.name)), lines_shapes)
     engine = HostMemoryEngine(open_engine(card, model_path(card.name)), {card.output.names[0]: (1, *card.input.size)})
     network = DeviceNetwork(card, engine, device)
-    return DeviceChain(config, device, network, network)
+    return DeviceChain(config, device, network, network, matting=matting)
 
 
 def _rate(run: Callable[[], list[bytes]], seconds: float, images: int) -> tuple[float, tuple[int, int]]:

@@ -127,6 +127,7 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
         lines += ["", *table(("network", "engine", "mean error", "best batch", "images/s"), rows)]
     if rows := parts.get("device_chain", {}).get("rows"):
         keys = (
+            "refine",
             "output",
             "device_images_per_second",
             "host_images_per_second",
