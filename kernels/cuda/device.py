@@ -167,10 +167,10 @@ def check(name: str, array: DeviceArray, dtype: npt.DTypeLike, *dimensions: int)
     return array
 
 
-def check_alike(name: str, shape: tuple[int, ...], *arrays: DeviceArray | None) -> None:
-    """Raises ValueError when the (H, W) of an array is not that of `shape`; None counts as alike."""
+def check_alike(name: str, shape: tuple[int, ...], *arrays: DeviceArray) -> None:
+    """Raises ValueError when the (H, W) of an array is not that of `shape`."""
     for array in arrays:
-        if array is not None and array.shape[:2] != shape[:2]:
+        if array.shape[:2] != shape[:2]:
             raise ValueError(f"{name}: arrays of {shape[:2]} and {array.shape[:2]} px do not go together")
 
 

@@ -23,10 +23,12 @@ from mattemill.pipeline.matting.tiles import Rectangle
 class DeviceMattingRefiner:
     """As `MattingNetworkRefiner`, for photographs on the device. Not yet run on a GPU.
 
-    The tiles are those of the host: it asks for boxes around what is unknown, in a few rounds, 32 bytes each. Tiles of
-    one size are one run of the network, of at most the engine's batch limit. Memory beyond the arguments and the result
-    is 4 bytes a pixel, what the closed-form matte takes, and of the pixels that the network sees 28 bytes each in one
-    run and 5 in all of them.
+    The tiles are the host's, pixel by pixel: it asks for boxes around what is unknown, in a few rounds, 32 bytes a box.
+    Elsewhere the network's strides lie differently: tiles of whole cells of 8 px changed up to 3 of 100 pixels by more
+    than 8 of 255. Tiles of one size are one run of the network, of at most the engine's batch limit.
+
+    Memory beyond the arguments and the result is 4 bytes a pixel, what the closed-form matte takes, and of the pixels
+    that the network sees 28 bytes each in one run and 5 in all of them.
     """
 
     def __init__(self, device: Device, engine: DeviceEngine, step: int = 2) -> None:

@@ -78,8 +78,9 @@ class DeviceNetworkRefiner:
         if done <= 0:
             return soft
         bands = trimap(on, soft, network_band_radius(soft.shape), *NETWORK_SURE)
-        around = unsure_around(on, soft, around_radius(soft.shape))
-        share, asked = unsure_share(on, around, bands, LEAST_UNSURE, MOST_UNSURE)
+        share, asked = unsure_share(
+            on, unsure_around(on, soft, around_radius(soft.shape)), bands, LEAST_UNSURE, MOST_UNSURE
+        )
         found = self._network(picture, soft, bands, asked)
         return mix(on, self._guided(picture, soft, windows), found, share, soft, done)
 

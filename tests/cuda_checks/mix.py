@@ -19,5 +19,3 @@ def check_mattes_are_mixed_by_each_pixels_share_and_then_with_the_mask(device: D
             out = device.download(mix(device, *planes, on_device(device, soft), done))
             both = matte + share.astype(np.float64) * (other - matte)
             assert worst(out, soft + done * (both - soft)) < 1e-6, (shape, done)
-            alone = device.download(mix(device, planes[0], None, planes[2], on_device(device, soft), done))
-            assert worst(alone, soft + done * (matte.astype(np.float64) - soft)) < 1e-6, (shape, done)
