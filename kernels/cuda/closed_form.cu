@@ -227,8 +227,8 @@ KERNEL(256) closed_form_windows(const float* colours, const byte* bands, const i
 }
 
 // The matting Laplacian off its diagonal: float (12, plane), each pair with the first of its pixels. Of two pixels of a
-// window it is -(1 + d_i S d_j) / 9, summed over the windows that hold both. In double: S is large where colours are
-// flat, and what it says of those that are not cancels.
+// window it is -(1 + d_i S d_j) / 9, summed over the windows that hold both. S d_i in double: S is large where colours
+// are flat, and what it says of colours that are not cancels.
 KERNEL(256) closed_form_pairs(const float* colours, const double* inverses, const float* means, float* pairs, int height,
                               int width) {
   const int x = (int)(blockIdx.x * blockDim.x + threadIdx.x) - kFrame;
@@ -249,14 +249,14 @@ KERNEL(256) closed_form_pairs(const float* colours, const double* inverses, cons
       const double d = inverses[3 * plane + middle], e = inverses[4 * plane + middle], f = inverses[5 * plane + middle];
       const float mean_r = means[middle], mean_g = means[plane + middle], mean_b = means[2 * plane + middle];
       const double r = colours[at] - mean_r, g = colours[plane + at] - mean_g, u = colours[2 * plane + at] - mean_b;
-      const double along_r = a * r + d * g + e * u, along_g = d * r + b * g + f * u, along_b = e * r + f * g + c * u;
+      const float along_r = (float)(a * r + d * g + e * u), along_g = (float)(d * r + b * g + f * u);
+      const float along_b = (float)(e * r + f * g + c * u);
 #pragma unroll
       for (int j = i + 1; j < 9; ++j) {
         const int dy = j / 3 - i / 3, dx = j % 3 - i % 3, other = at + dy * pitch + dx;
-        const double affinity = along_r * (double)(colours[other] - mean_r) +
-                                along_g * (double)(colours[plane + other] - mean_g) +
-                                along_b * (double)(colours[2 * plane + other] - mean_b);
-        found[pair_number(dy, dx)] -= (float)((1. + affinity) * (1. / 9.));
+        const float affinity = along_r * (colours[other] - mean_r) + along_g * (colours[plane + other] - mean_g) +
+                               along_b * (colours[2 * plane + other] - mean_b);
+        found[pair_number(dy, dx)] -= (1.f + affinity) * (1.f / 9.f);
       }
     }
   }

@@ -117,7 +117,7 @@ def _solved(device: Device, level: _Level, below: DeviceArray | None) -> DeviceA
 
 
 def _laplacian(device: Device, level: _Level) -> DeviceArray:
-    """What the matting Laplacian has off its diagonal, float32 (12, h + 4, w + 4), as `conjugate_gradients` takes it."""
+    """What the matting Laplacian has off its diagonal, for `conjugate_gradients`: float32 (12, h + 4, w + 4)."""
     size, grid = level.shape, _grid(level.framed)
     inverses = device.empty((6, *level.framed), np.float64)
     means = device.empty((3, *level.framed), np.float32)

@@ -36,7 +36,7 @@ __device__ __forceinline__ float times(const float* pairs, long long plane, cons
                                        float* diagonal) {
   const float own = x[at];
   float total = 0.f, weights = 0.f;
-#pragma unroll 4
+#pragma unroll 3  // more, and registers spill on some architectures
   for (int k = 0; k < kAfter; ++k) {
     const float* pair = pairs + k * plane;
     const int step = after(k, pitch);
@@ -108,7 +108,7 @@ KERNEL(256) gradients_turn(const float* pairs, const float* inverse, const float
     along[at] = own;
     if (inverse[at] != 0.f) {
       float total = trust * own;
-#pragma unroll 4
+#pragma unroll 3  // more, and registers spill on some architectures
       for (int k = 0; k < kAfter; ++k) {
         const float* pair = pairs + k * plane;
         const int near = after(k, kWide), step = after(k, pitch);
@@ -173,11 +173,11 @@ KERNEL(256) gradients_step(float* alpha, float* residual, const float* inverse, 
   powers[block] = total;
 }
 
-const int kSmallWarps = 32;  // of the one block that solves a small picture
+const int kMostWarps = 32;  // of the one block that solves a small picture; it has at least two
 
 // The sums of two values over all threads of that block, the same in each.
 struct BlockSums {
-  double warps[2 * kSmallWarps], both[2];
+  double warps[2 * kMostWarps], both[2];
 };
 
 __device__ __forceinline__ void block_sums(BlockSums* sums, float first, float second) {
@@ -186,23 +186,23 @@ __device__ __forceinline__ void block_sums(BlockSums* sums, float first, float s
   second = warp_sum(second);
   if (lane == 0) {
     sums->warps[warp] = first;
-    sums->warps[kSmallWarps + warp] = second;
+    sums->warps[kMostWarps + warp] = second;
   }
   __syncthreads();
   if (warp < 2) {
-    const double total = sum_of(sums->warps + warp * kSmallWarps, kSmallWarps);
+    const double total = sum_of(sums->warps + warp * kMostWarps, blockDim.x / 32);
     if (lane == 0) sums->both[warp] = total;
   }
   __syncthreads();
 }
 
 // All steps of a small picture in one launch of one block. tiles: blocks of gradients_begin.
-KERNEL(1024) gradients_small(const float* pairs, const float* inverse, float* residual, float* along, float* image,
-                             float* alpha, const double* powers, const int* free_pixels, int tiles, int iterations,
-                             int height, int width, float trust) {
+KERNEL(1024, 1) gradients_small(const float* pairs, const float* inverse, float* residual, float* along, float* image,
+                                float* alpha, const double* powers, const int* free_pixels, int tiles, int iterations,
+                                int height, int width, float trust) {
   __shared__ BlockSums sums;
   const long long plane = plane_of(height, width);
-  const int pitch = pitch_of(width), threads = 32 * kSmallWarps;
+  const int pitch = pitch_of(width), threads = blockDim.x;
   const int begin = framed_at(0, 0, width) + threadIdx.x, end = framed_at(height - 1, width, width);
   double power = sum_of(powers, tiles);
   for (int at = begin; at < end; at += threads) along[at] = inverse[at] * residual[at];

@@ -10,7 +10,7 @@ FRAME = 2  # framed.cuh: px around a picture, on each side
 PAIRS = 12  # framed.cuh: neighbours after a pixel and within the frame's width of it
 
 _TILE = (32, 8, 1)  # conjugate_gradients.cu: of a block
-_SMALL_THREADS = 1024
+_LARGEST_BLOCK = 1024
 _SMALL_PIXELS = 8192  # up to which one block is sooner done than two launches a step are begun (an estimate)
 
 
@@ -25,16 +25,16 @@ def conjugate_gradients(
 ) -> None:
     """Solve for the free pixels of `alpha` in place, from where it is, with Jacobi's preconditioner.
 
-    The matrix has rows that sum to 0, and `trust` on its diagonal in where alpha begins; see conjugate_gradients.cu, and
-    mattemill.kernels.closed_form, whose end it ends at. All arrays but `free` are of a picture of (h, w) with a frame
-    of 2 pixels, contiguous.
+    The matrix has rows that sum to 0, and `trust` on its diagonal in where alpha begins: see conjugate_gradients.cu. It
+    ends where mattemill.kernels.closed_form does. All arrays but `free` are of a picture of (h, w) with a frame of 2
+    pixels, contiguous.
 
     pairs: float32 (12, h + 4, w + 4), what the matrix has off its diagonal, by framed.cuh; 0 wherever the frame is part
     of it. bands: uint8 (h + 4, w + 4), 128 where a pixel is free. free: int32 (1,), how many those are. alpha: float32
     (h + 4, w + 4), finite; not clipped afterwards. iterations: at most.
 
-    Nothing is waited for. Two launches a step, or one for all steps where the picture has up to 8,192 pixels. Memory: 20
-    bytes a pixel.
+    Nothing is waited for. Two launches a step, or one for all steps where the picture has up to 8,192 pixels. Memory:
+    20 bytes a pixel.
     """
     rows, columns = check("conjugate_gradients", alpha, np.float32, 2).shape
     height, width = rows - 2 * FRAME, columns - 2 * FRAME
@@ -62,7 +62,7 @@ def conjugate_gradients(
         device.launch(
             "gradients_small",
             (1, 1, 1),
-            (_SMALL_THREADS, 1, 1),
+            (min(_LARGEST_BLOCK, 32 * max(2, blocks(height * columns, 32))), 1, 1),
             *(pairs, inverse, residual, along[0], image, alpha, powers, free, tiles, iterations, *size, trust),
         )
         return

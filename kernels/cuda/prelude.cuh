@@ -20,8 +20,9 @@ __device__ __forceinline__ unsigned short half_bits(float x) {
 
 #endif
 
-// A kernel and the most threads that a block of it has; the launch code reads both, and the parameters, from here.
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// A kernel and the most threads that a block of it has; the launch code reads both, and the parameters, from here. After
+// the threads may stand how many blocks a multiprocessor shall hold at least: of 1, the registers are all one block's.
+#define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 #define ALL_LANES 0xffffffffu
 
 typedef unsigned char byte;
