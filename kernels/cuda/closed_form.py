@@ -46,20 +46,24 @@ def closed_form_lines(
     """Colour lines of the closed-form matte of 1/step of the photograph: float32 (5, ceil(H / step), ceil(W / step)).
 
     As `mattemill.kernels.closed_form.closed_form_lines` says and does. image: uint8 (H, W, 3). trimap: uint8 (H, W) of
-    0, 128 and 255. Both may be views. Raises ValueError when the two are not of one size, or a side is over 32,768 px.
+    0, 128 and 255. Both may be views. Raises ValueError when the two are not of one size, or too large to resize.
 
-    Nothing comes back to the host and nothing is waited for. Memory: some 180 bytes for each value of a line.
+    Nothing comes back to the host and nothing is waited for: some 150 launches for a photograph of 1,600 px at a
+    quarter. Memory: some 130 bytes for each pixel of the small copy. Of the Laplacian more is in double than in the
+    NumPy version, whose rounding shows where colours are clean and flat.
+
+    Tolerance of the alpha that the lines draw: 1e-4 against the NumPy version where the photograph has some noise; on
+    clean ground 2e-3 against float64, once solved.
     """
     height, width, channels = check("closed_form_lines", image, np.uint8, 3).shape
     if channels != 3 or check("closed_form_lines", trimap, np.uint8, 2).shape != (height, width):
         raise ValueError(f"image {image.shape} and trimap {trimap.shape} are not of one size")
     if step < 1:
         raise ValueError(f"step = {step}: must be at least 1")
-    levels = _pyramid(device, image, trimap, step, iterations)
-    lines = None
-    for level in reversed(levels):
+    *finer, coarsest = _pyramid(device, image, trimap, step, iterations)
+    lines = _solved(device, coarsest, None)
+    for level in reversed(finer):
         lines = _solved(device, level, lines)
-    assert lines is not None
     return lines
 
 
@@ -87,8 +91,8 @@ def _pyramid(device: Device, image: DeviceArray, trimap: DeviceArray, step: int,
         if number:
             above = levels[-1]
             check_resize("closed_form_lines", above.shape, size)
-            source = (above.colours, above.bands)
-            device.launch("closed_form_halve", _grid(framed), _BLOCK, *source, *to, *above.shape, *size)
+            arrays = (above.colours, above.bands, *to)
+            device.launch("closed_form_halve", _grid(framed), _BLOCK, *arrays, *above.shape, *size)
         else:
             source = (image, image.row_bytes, trimap, trimap.row_bytes)
             device.launch("closed_form_reduce", _grid(framed), _BLOCK, *source, *to, level.unknown, *full, *size)
@@ -100,7 +104,7 @@ def _solved(device: Device, level: _Level, below: DeviceArray | None) -> DeviceA
     """The lines (5, h, w) of a level, from those of the one below."""
     size, grid = level.shape, _grid(level.framed)
     alpha = device.empty(level.framed, np.float32)
-    lower = (below.shape[1], below.shape[2]) if below else (1, 1)
+    lower = (below.shape[1], below.shape[2]) if below is not None else (1, 1)
     device.launch("closed_form_draw", grid, _BLOCK, below, level.colours, level.bands, alpha, *lower, *size)
     lines = device.empty((5, *size), np.float32)
     if min(size) < 3:

@@ -76,14 +76,16 @@ KERNEL(256) gradients_begin(const float* pairs, const byte* bands, const float* 
 }
 
 // The first half of a step: a new direction `along` out of the one before, and its image. powers: double (blocks).
-// scalars: double (2), powers of even and of odd steps. bends: double (2, blocks): of along . image, of along . along.
+// scalars: double (2), powers of even and of odd steps; ended: int (2), likewise, 1 where it is the end, begins at 0. A
+// launch writes those of the one kind and reads those of the other: its blocks may run long after one another.
+// bends: double (2, blocks): of along . image, of along . along.
 KERNEL(256) gradients_turn(const float* pairs, const float* inverse, const float* residual, const float* before,
                            float* along, float* image, const double* powers, double* scalars, double* bends,
-                           const int* solved, int iteration, int height, int width, float trust) {
+                           const int* ended, int iteration, int height, int width, float trust) {
   const int kWide = kTileWidth + 2 * kFrame, kHigh = kTileHeight + 2 * kFrame;
   __shared__ float tile[kHigh * kWide];
   __shared__ double sums[2 * kWarps], power;
-  if (*solved) return;
+  if (ended[iteration & 1]) return;
   const int tiles = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x;
   const int pitch = pitch_of(width), rows = height + 2 * kFrame, t = threadIdx.y * kTileWidth + threadIdx.x;
   if (threadIdx.y == 0) {
@@ -133,22 +135,22 @@ KERNEL(256) gradients_turn(const float* pairs, const float* inverse, const float
   if (t == 0 && block == 0) scalars[iteration & 1] = power;
 }
 
-// The second half: alpha and the residual one step along, and the next powers. solved: int, 1 from where it is the end;
-// only the first block writes it, and one that sees it early would come to the same end by itself.
+// The second half: alpha and the residual one step along, and the next powers.
 KERNEL(256) gradients_step(float* alpha, float* residual, const float* inverse, const float* along, const float* image,
                            const double* scalars, const double* bends, double* powers, const int* free_pixels,
-                           int* solved, int iteration, int height, int width) {
+                           int* ended, int iteration, int height, int width) {
   __shared__ double sums[kWarps], both[2];
-  if (*solved) return;
   const int tiles = gridDim.x * gridDim.y, block = blockIdx.y * gridDim.x + blockIdx.x;
-  if (threadIdx.y < 2) {
+  bool is_over = ended[iteration & 1];
+  if (threadIdx.y < 2 && !is_over) {
     const double total = sum_of(bends + threadIdx.y * tiles, tiles);
     if (threadIdx.x == 0) both[threadIdx.y] = total;
   }
   __syncthreads();
   const double power = scalars[iteration & 1], curvature = both[0];
-  if (is_end(power, curvature, both[1], *free_pixels)) {
-    if (block == 0 && threadIdx.x == 0 && threadIdx.y == 0) *solved = 1;
+  is_over = is_over || is_end(power, curvature, both[1], *free_pixels);
+  if (is_over) {
+    if (block == 0 && threadIdx.x == 0 && threadIdx.y == 0) ended[(iteration + 1) & 1] = 1;
     return;
   }
   const float length = (float)(power / curvature);

@@ -11,7 +11,7 @@ PAIRS = 12  # framed.cuh: neighbours after a pixel and within the frame's width 
 
 _TILE = (32, 8, 1)  # conjugate_gradients.cu: of a block
 _LARGEST_BLOCK = 1024
-_SMALL_PIXELS = 8192  # up to which one block is sooner done than two launches a step are begun (an estimate)
+_SMALL_PIXELS = 16_384  # one block solves it: an estimate of where two launches a step begin to be sooner done
 
 
 def conjugate_gradients(
@@ -33,7 +33,7 @@ def conjugate_gradients(
     of it. bands: uint8 (h + 4, w + 4), 128 where a pixel is free. free: int32 (1,), how many those are. alpha: float32
     (h + 4, w + 4), finite; not clipped afterwards. iterations: at most.
 
-    Nothing is waited for. Two launches a step, or one for all steps where the picture has up to 8,192 pixels. Memory:
+    Nothing is waited for. Two launches a step, or one for all steps where the picture has up to 16,384 pixels. Memory:
     20 bytes a pixel.
     """
     rows, columns = check("conjugate_gradients", alpha, np.float32, 2).shape
@@ -54,7 +54,8 @@ def conjugate_gradients(
     grid = (blocks(width, _TILE[0]), blocks(height, _TILE[1]), 1)
     tiles = grid[0] * grid[1]
     # What is not free, and the frame, is 0 in all of them and stays so.
-    inverse, residual, image, *along = (device.zeros((rows, columns), np.float32) for _ in range(4 if small else 5))
+    vectors = device.zeros((4 if small else 5, rows, columns), np.float32)
+    inverse, residual, image, *along = (vectors.part(number) for number in range(vectors.shape[0]))
     powers = device.empty((tiles,), np.float64)
     size = (height, width)
     device.launch("gradients_begin", grid, _TILE, pairs, bands, alpha, inverse, residual, powers, *size, trust)
@@ -67,18 +68,18 @@ def conjugate_gradients(
         )
         return
     scalars, bends = device.empty((2,), np.float64), device.empty((2, tiles), np.float64)
-    solved = device.zeros((1,), np.int32)
+    ended = device.zeros((2,), np.int32)
     for step in range(iterations):
         before, now = along[(step + 1) % 2], along[step % 2]
         device.launch(
             "gradients_turn",
             grid,
             _TILE,
-            *(pairs, inverse, residual, before, now, image, powers, scalars, bends, solved, step, *size, trust),
+            *(pairs, inverse, residual, before, now, image, powers, scalars, bends, ended, step, *size, trust),
         )
         device.launch(
             "gradients_step",
             grid,
             _TILE,
-            *(alpha, residual, inverse, now, image, scalars, bends, powers, free, solved, step, *size),
+            *(alpha, residual, inverse, now, image, scalars, bends, powers, free, ended, step, *size),
         )

@@ -140,7 +140,7 @@ def check_launches_for_every_step_come_to_the_same(device: Device) -> None:
 
 def check_without_anything_unknown_all_lines_are_0(device: Device) -> None:
     image = photograph(61, 97)
-    for shape, step in (((61, 97), 1), ((61, 97), 4), ((5, 97), 2)):
+    for shape, step in (((61, 97), 1), ((61, 97), 4), ((5, 97), 2), ((31, 97), 16)):
         # Cells of both grounds are free at a smaller size, but nothing was asked for.
         known = np.where(np.indices(shape).sum(axis=0) % 3, 255, 0).astype(np.uint8)
         assert not on(device, (image[: shape[0]], known), step).any(), (shape, step)
