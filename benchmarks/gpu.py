@@ -9,7 +9,7 @@ Its parts, each in a process of its own, so that one that crashes costs the othe
 kernels: every CUDA kernel compared with NumPy, and its bytes over its time against the copy bandwidth of the same run.
 engine:NAME:PRECISION: every network at hand, compared with ONNX Runtime on the CPU on photographs, then images a second
 by batch, copies from and to pageable host memory included; in TensorRT without CUDA graphs and with them, in turns.
-device_chain: the chain on the device against the host's way with the same engine, refine = guided, one process and no
+device_chain: the chain on the device against the host's way with the same engine, for both refiners, one process and no
 Ray: images a second from encoded photographs to PNG, and the bytes copied from the device for an image. With its JPEGs
 decoded by simplejpeg and, where nvImageCodec is installed, by that, too; both decoders alone beside it. nvImageCodec's
 licence wants NVIDIA's permission before figures of it are published: ask before you commit a file that has them.
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -74,6 +75,7 @@ SIZES = {2: (1600, 1250), 12: (4000, 3125)}
 """Width and height in pixels by megapixels."""
 
 OUTPUTS = ("matte", "cutout", "composite")
+REFINERS = ("network", "guided")
 PLACEMENTS = ("split", "fused")
 CASES = tuple(f"{size}:{output}:{placement}" for size in SIZES for output in OUTPUTS for placement in PLACEMENTS)
 _PACKAGES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "pycuda", "cuda-bindings", "cupy-cuda13x", "cvcuda-cu12")
@@ -235,7 +237,7 @@ def _network(name: str, place: Place) -> dict[str, Any] | None:
 
 
 def device_chain(given: argparse.Namespace) -> dict[str, Any]:
-    """Both ways for every output; on the CPU, only to try it, in emulation and with small photographs."""
+    """Both ways for every refiner and output; on the CPU, only to try it, in emulation and with small photographs."""
     from mattemill.kernels.cuda.counted_driver import CountedDriver
     from mattemill.kernels.cuda.driver import Driver
     from mattemill.pipeline.config import JobConfig
@@ -265,9 +267,9 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
     items = [(photo,) for photo in photos]
     lacks_codec = why_no_nvimgcodec()
     rows = []
-    for output in OUTPUTS:
+    for refine, output in itertools.product(REFINERS, OUTPUTS):
         config = JobConfig(
-            model=given.model, output=output, refine="guided", device=given.device, confidence_threshold=0.0
+            model=given.model, output=output, refine=refine, device=given.device, confidence_threshold=0.0
         )
         host = CutStage(config)
         device = open_chain(config, place, over=over) if given.device == "cuda" else _emulated(config, over)
@@ -295,6 +297,7 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
             }
         rows.append(
             {
+                "refine": refine,
                 "output": output,
                 "width": size[0],
                 "height": size[1],
@@ -308,7 +311,7 @@ def device_chain(given: argparse.Namespace) -> dict[str, Any]:
                 **decoded,
             }
         )
-        say(f"device chain, {output}: {device_rate:.1f} images/s, the host's way {host_rate:.1f}")
+        say(f"device chain, {refine}, {output}: {device_rate:.1f} images/s, the host's way {host_rate:.1f}")
     return {
         "model": given.model,
         "place": str(place) if given.device == "cuda" else "cpu, emulated",
@@ -325,17 +328,22 @@ def _emulated(config: Any, over: Any) -> Any:
     from mattemill.kernels.cuda.device import Device
     from mattemill.pipeline.device_chain.device_chain import DeviceChain
     from mattemill.pipeline.device_chain.device_decoder import DeviceDecoder
+    from mattemill.pipeline.device_chain.device_matting import lines_shapes
     from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
     from mattemill.pipeline.engines.open_engine import open_engine
     from mattemill.pipeline.models.cache import model_path
     from mattemill.pipeline.models.cards import card_of
+    from mattemill.pipeline.models.load import matting_card
 
-    card = card_of(config.model)
+    card, matting = card_of(config.model), None
     device = Device(over(CpuDriver()))
+    if config.refines_by_network:
+        small = matting_card(config.refine)
+        matting = HostMemoryEngine(open_engine(small, model_path(small.name)), lines_shapes)
     engine = HostMemoryEngine(open_engine(card, model_path(card.name)), {card.output.names[0]: (1, *card.input.size)})
     network = DeviceNetwork(card, engine, device)
     decoder = DeviceDecoder(device, None) if config.gpu_decode == "on" else None
-    return DeviceChain(config, device, network, network, decoder=decoder)
+    return DeviceChain(config, device, network, network, matting=matting, decoder=decoder)
 
 
 def _rate(run: Callable[[], list[Any]], seconds: float, images: int) -> tuple[float, tuple[int, int]]:

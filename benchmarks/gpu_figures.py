@@ -153,6 +153,7 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
         ]
     if rows := parts.get("device_chain", {}).get("rows"):
         keys = (
+            "refine",
             "output",
             "gpu_decode_images_per_second",
             "device_images_per_second",

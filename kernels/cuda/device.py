@@ -167,6 +167,13 @@ def check(name: str, array: DeviceArray, dtype: npt.DTypeLike, *dimensions: int)
     return array
 
 
+def check_alike(name: str, shape: tuple[int, ...], *arrays: DeviceArray) -> None:
+    """Raises ValueError when the (H, W) of an array is not that of `shape`."""
+    for array in arrays:
+        if array.shape[:2] != shape[:2]:
+            raise ValueError(f"{name}: arrays of {shape[:2]} and {array.shape[:2]} px do not go together")
+
+
 def _converted(name: str, signature: Signature, arguments: tuple[Argument, ...]) -> list[np.number[Any]]:
     if len(arguments) != len(signature.types):
         raise KernelLaunchError(f"kernel {name} takes {len(signature.types)} arguments, got {len(arguments)}")

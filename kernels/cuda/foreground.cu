@@ -183,12 +183,6 @@ KERNEL(256) foreground_close(const byte* image, long long stride, const float* a
   }
 }
 
-__device__ __forceinline__ int reflected(int x, int n) {
-  if (n == 1) return 0;
-  while (x < 0 || x >= n) x = x < 0 ? -x : 2 * n - 2 - x;
-  return x;
-}
-
 // The closed form once more, around means of F and B in a small window, each pixel counted by how much of it is F, or B.
 KERNEL(256) foreground_sharpen(const byte* image, long long stride, const float* alpha, long long alpha_stride,
                                const byte* front, const byte* back, byte* out, int height, int width) {
@@ -205,11 +199,11 @@ KERNEL(256) foreground_sharpen(const byte* image, long long stride, const float*
   float share = 0.f, f[3] = {0.f, 0.f, 0.f}, b[3] = {0.f, 0.f, 0.f};
 #pragma unroll 1  // else registers spill on sm_100
   for (int j = y - reach; j <= y + reach; ++j) {
-    const int row = reflected(j, height);
+    const int row = mirrored(j, height);
     const float* alphas = row_of(alpha, alpha_stride, row);
 #pragma unroll 1
     for (int i = x - reach; i <= x + reach; ++i) {
-      const int column = reflected(i, width);
+      const int column = mirrored(i, width);
       const float a = __saturatef(alphas[column]);
       const long long near = 3 * ((long long)row * width + column);
       share += a;

@@ -20,8 +20,9 @@ __device__ __forceinline__ unsigned short half_bits(float x) {
 
 #endif
 
-// A kernel and the most threads that a block of it has; the launch code reads both, and the parameters, from here.
-#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// A kernel and the most threads that a block of it has; the launch code reads both, and the parameters, from here. After
+// the threads may stand how many blocks a multiprocessor shall hold at least: of 1, the registers are all one block's.
+#define KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 #define ALL_LANES 0xffffffffu
 
 typedef unsigned char byte;
@@ -38,6 +39,13 @@ __device__ __forceinline__ const T* row_of(const T* base, long long stride, int 
 }
 
 __device__ __forceinline__ int clamped(int x, int low, int high) { return min(max(x, low), high); }
+
+// A place beyond the frame, as OpenCV's BORDER_REFLECT_101 has it: ... 2 1 | 0 1 2 ... n-1 | n-2 ...
+__device__ __forceinline__ int mirrored(int x, int n) {
+  if (n == 1) return 0;
+  while (x < 0 || x >= n) x = x < 0 ? -x : 2 * n - 2 - x;
+  return x;
+}
 
 // To the nearest whole number of 0..255, halves to even, as OpenCV rounds.
 __device__ __forceinline__ byte to_byte(float x) { return (byte)fminf(fmaxf(rintf(x), 0.f), 255.f); }

@@ -16,7 +16,7 @@ from mattemill.kernels.cuda.errors import KernelBuildError
 _FOLDER = Path(__file__).parent
 _CPU_HEADER = "on_cpu.h"
 _INCLUDE = re.compile(r'^\s*#include\s+"([^"]+)"\s*$')
-_KERNEL = re.compile(r"^KERNEL\((\d+)\)\s+(\w+)\s*\(([^)]*)\)", re.MULTILINE)
+_KERNEL = re.compile(r"^KERNEL\((\d+)(?:,\s*\d+)?\)\s+(\w+)\s*\(([^)]*)\)", re.MULTILINE)
 _TYPES = (  # the first that occurs in a parameter; pointers travel as 64 bits
     ("*", np.uint64),
     ("long long", np.int64),

@@ -37,12 +37,6 @@ KERNEL(256) trimap_cells(const float* alpha, long long stride, byte* seeds, byte
   soft[y * columns + x] = to_byte(255.f * (float)unsure / (float)(block * block));
 }
 
-__device__ __forceinline__ int mirrored(int x, int n) {  // ... 2 1 | 0 1 2 ... n-1 | n-2 ...
-  if (n == 1) return 0;
-  while (x < 0 || x >= n) x = x < 0 ? -x : 2 * n - 2 - x;
-  return x;
-}
-
 KERNEL(256) trimap_soft_rows(const byte* soft, int* sums, int rows, int columns, int reach) {
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
   if (x >= columns || y >= rows) return;

@@ -7,20 +7,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from mattemill.kernels.crop import Window
-from mattemill.kernels.cuda.band import band_matte
 from mattemill.kernels.cuda.compose import alpha_bytes, compose_over, compose_rgba
 from mattemill.kernels.cuda.device import Device, DeviceArray, blocks
 from mattemill.kernels.cuda.foreground import estimate_foreground
-from mattemill.kernels.cuda.guided_filter import guided_filter
 from mattemill.kernels.cuda.paste import paste_masks
 from mattemill.kernels.cuda.png_up import png_up
 from mattemill.kernels.cuda.staging import Staging
-from mattemill.kernels.cuda.trimap import trimap
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.device_chain.decode_ahead import DecodeAhead
 from mattemill.pipeline.device_chain.device_decoder import DeviceDecoder
-from mattemill.pipeline.device_chain.device_network import DeviceNetwork
+from mattemill.pipeline.device_chain.device_network import DeviceEngine, DeviceNetwork
+from mattemill.pipeline.device_chain.device_refiners import make_device_refiner
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.finishing import fitted
 from mattemill.pipeline.images.decode import decode
@@ -34,7 +31,6 @@ from mattemill.pipeline.stages.detect import SubjectFinder, detection_facts
 from mattemill.pipeline.stages.each import RefusedError, Steps
 from mattemill.pipeline.stages.matte import load_background
 from mattemill.pipeline.stages.messages import CropMask, DeviceCut
-from mattemill.pipeline.stages.refine import _BAND, _EPS, _SUBSAMPLE, _SURE
 from mattemill.pipeline.stages.segment import Segmenter
 from mattemill.pipeline.stages.stage import Done, StageResult
 from mattemill.pipeline.stages.together import Room, run_together
@@ -43,7 +39,7 @@ from mattemill.pipeline.stages.together import Room, run_together
 def why_not(config: JobConfig) -> str:
     """What of a job's settings the chain has no kernel for; '' when it can do all of it."""
     lacks = {
-        f"refine = {config.refine}": config.refine != "guided",
+        f"refine = {config.refine}": config.refine == "vitmatte",
         f"detector = {config.detector}": config.detector != "saliency",
         "model_file": config.model_file is not None,
         f"format = {config.format}": config.format != "png",
@@ -60,13 +56,14 @@ def why_not(config: JobConfig) -> str:
 class DeviceChain:
     """(Photo,) -> DeviceCut: the cut stage of jobs with `device_chain = on`; see `Stage`. Not yet run on a GPU.
 
-    Until the rows of the finished PNG, what comes back to the host of a photograph are the networks' maps (0.4 MB each
-    at 320 px), and the photograph and its mask at 320 px for the score. Boxes, parts and the choice among looks are
-    found from these by the code of the stages themselves.
+    Until the rows of the finished PNG, what comes back to the host of a photograph are the maps of the networks that
+    find and segment (0.4 MB each at 320 px), the photograph and its mask at 320 px for the score, and, for the matting
+    network, counts and boxes of some kB. Boxes, parts, the choice among looks and the matting network's tiles are found
+    from these by the code of the stages themselves.
 
-    localiser, network: that find and segment; may be one. second: for doubt. decoder: of the JPEGs that it takes; the
-    others, and all of them without one, are decoded on the host. Raises ConfigError for settings that it has no kernels
-    for, see `why_not`.
+    localiser, network: that find and segment; may be one. second: for doubt. matting: for refine = 'network'. decoder:
+    of the JPEGs that it takes; the others, and all of them without one, are decoded on the host. Raises ConfigError for
+    settings that it has no kernels for, see `why_not`.
     """
 
     name = "cut"
@@ -78,6 +75,7 @@ class DeviceChain:
         localiser: DeviceNetwork,
         network: DeviceNetwork,
         second: DeviceNetwork | None = None,
+        matting: DeviceEngine | None = None,
         decoder: DeviceDecoder | None = None,
     ) -> None:
         if lacking := why_not(config):
@@ -87,6 +85,7 @@ class DeviceChain:
         self._on = device
         self._staging = Staging(device)
         self._decoder = decoder
+        self._refine = make_device_refiner(config, device, matting)
         self._room = Room.for_networks(localiser, network)
         # Of the networks they use what `asks.BatchNetwork` says, and their card.
         self._find = SubjectFinder(
@@ -159,7 +158,7 @@ class DeviceChain:
                 small_soft,
                 Facts(scores=figures),
             )
-        alpha = self._refined(picture, soft, masks)
+        alpha = self._refine(picture, soft, [one.window for one in masks])
         pixels = self._output(picture, alpha)
         return DeviceCut(on.download(png_up(on, pixels)), pixels.shape, figures)
 
@@ -176,17 +175,6 @@ class DeviceChain:
         )
         return on.download(image), on.download(alpha)
 
-    def _refined(self, picture: DeviceArray, soft: DeviceArray, masks: Sequence[CropMask]) -> DeviceArray:
-        """As `GuidedRefiner`, but around the masks' windows: where the band is, only the device knows."""
-        on, (height, width) = self._on, (soft.shape[0], soft.shape[1])
-        radius = max(1, round(_BAND * max(height, width)))
-        bands = trimap(on, soft, radius)
-        subsample = _SUBSAMPLE if radius >= 2 * _SUBSAMPLE else 1
-        # The band is at most twice the radius and two blocks of 8 from a mask; the filter looks twice the radius on.
-        around = _around([one.window for one in masks], 4 * radius + 16, subsample, (height, width))
-        filtered = guided_filter(on, picture.window(*around), soft.window(*around), radius, _EPS, subsample)
-        return band_matte(on, bands, filtered, around, _SURE)
-
     def _output(self, picture: DeviceArray, alpha: DeviceArray) -> DeviceArray:
         on, config = self._on, self._config
         if config.output == "matte":
@@ -197,12 +185,3 @@ class DeviceChain:
         behind = fitted(self._background, front.shape)
         given = on.upload(behind) if behind.ndim == 3 else tuple(int(value) for value in behind)
         return compose_over(on, front, alpha, given)
-
-
-def _around(windows: Sequence[Window], margin: int, block: int, shape: tuple[int, int]) -> Window:
-    """Around all windows with a margin of pixels, inside (H, W); begins at a multiple of `block`."""
-    left = max(0, min(window[0] for window in windows) - margin) // block * block
-    top = max(0, min(window[1] for window in windows) - margin) // block * block
-    right = min(shape[1], max(window[2] for window in windows) + margin)
-    bottom = min(shape[0], max(window[3] for window in windows) + margin)
-    return left, top, right, bottom

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -39,17 +39,20 @@ class DeviceEngine(Protocol):
 class HostMemoryEngine:
     """Another engine over the CPU driver's memory, which is the host's: for tests, and to look at the chain's steps.
 
-    outputs: shape of one image's output by name.
+    outputs: shape of one image's output by name, or what says it for the shapes of the inputs.
     """
 
-    def __init__(self, inner: Engine, outputs: Mapping[str, Shape]) -> None:
+    def __init__(
+        self, inner: Engine, outputs: Mapping[str, Shape] | Callable[[Mapping[str, Shape]], Mapping[str, Shape]]
+    ) -> None:
         self._inner = inner
-        self._outputs = dict(outputs)
+        self._outputs = outputs
         self.device, self.batch_limit = inner.device, inner.batch_limit
 
     def output_shapes(self, shapes: Mapping[str, Shape]) -> dict[str, Shape]:
         count = next(iter(shapes.values()))[0]
-        return {name: (count, *shape) for name, shape in self._outputs.items()}
+        outputs = self._outputs(shapes) if callable(self._outputs) else self._outputs
+        return {name: (count, *shape) for name, shape in outputs.items()}
 
     def enqueue(self, shapes: Mapping[str, Shape], addresses: Mapping[str, int]) -> None:
         results = self._inner.run({name: _at(addresses[name], shape) for name, shape in shapes.items()})

@@ -18,8 +18,9 @@ from mattemill.pipeline.engines.place import Place
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.images.nvimgcodec_api import why_no_nvimgcodec
 from mattemill.pipeline.models.cache import model_path
+from mattemill.pipeline.models.card import ModelCard
 from mattemill.pipeline.models.cards import card_of
-from mattemill.pipeline.models.load import LOCALISER, saliency_networks
+from mattemill.pipeline.models.load import LOCALISER, matting_card, saliency_networks
 
 
 def check_chain(config: JobConfig, place: Place) -> None:
@@ -56,14 +57,17 @@ def open_chain(
     # In the stream in which the engines run: nothing then has to wait for anything else.
     device = Device(over(lane.driver), stream=lane.compute)
 
+    def engine(card: ModelCard) -> DeviceEngine:
+        return cast(DeviceEngine, open_engine(card, model_path(card.name), place))
+
     def network(name: str) -> DeviceNetwork:
-        card = card_of(name)
-        return DeviceNetwork(card, cast(DeviceEngine, open_engine(card, model_path(name), place)), device)
+        return DeviceNetwork(card_of(name), engine(card_of(name)), device)
 
     localiser = network(LOCALISER)
     cuts = localiser if config.model == LOCALISER else network(config.model)
     second = None if config.second_network == "none" else network(config.second_network)
+    matting = engine(matting_card(config.refine)) if config.refines_by_network else None
     decoder = DeviceDecoder(device, place.gpu) if config.gpu_decode == "on" else None
-    chain = DeviceChain(config, device, localiser, cuts, second, decoder)
+    chain = DeviceChain(config, device, localiser, cuts, second, matting, decoder)
     lane.before_close(chain.close)
     return chain

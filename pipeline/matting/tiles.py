@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -30,6 +31,10 @@ class Rectangle:
         return self.y1 - self.y0
 
 
+Boxes = Callable[[Sequence[Rectangle]], list[Rectangle | None]]
+"""For each of some rectangles the one around the true pixels in it, None where there are none."""
+
+
 def tiles(unknown: npt.NDArray[np.bool_], largest: int, margin: int, multiple: int) -> list[Rectangle]:
     """Disjoint rectangles that cover all true pixels; none when there are none.
 
@@ -37,8 +42,27 @@ def tiles(unknown: npt.NDArray[np.bool_], largest: int, margin: int, multiple: i
     each will get on every side; multiple: sides with margin are rounded up to this. Both make a cut cost something: a
     rectangle is cut in two, each part shrunk to what it holds, where that makes the area to compute smaller.
     """
-    whole = _shrunk(unknown, Rectangle(0, 0, unknown.shape[1], unknown.shape[0]))
-    return [] if whole is None else _split(unknown, whole, largest, margin, multiple)
+    shape = (unknown.shape[0], unknown.shape[1])
+    return tiles_by(lambda parts: [_shrunk(unknown, part) for part in parts], shape, largest, margin, multiple)
+
+
+def tiles_by(boxes: Boxes, shape: tuple[int, int], largest: int, margin: int, multiple: int) -> list[Rectangle]:
+    """As `tiles`, for whoever has the pixels elsewhere.
+
+    boxes: asked once for all rectangles of a round, six parts each. shape: (H, W) of what holds the pixels.
+    """
+    (whole,) = boxes([Rectangle(0, 0, shape[1], shape[0])])
+    found = [] if whole is None else [whole]
+    open_ones = set(found)
+    while cuts := {one: _cuts(one) for one in open_ones if max(one.width, one.height) >= 2 * _SMALLEST}:
+        held = iter(boxes([half for pairs in cuts.values() for pair in pairs for half in pair]))
+        parts = {}
+        for one, pairs in cuts.items():
+            options = [[half for half in (next(held), next(held)) if half is not None] for _ in pairs]
+            parts[one] = _best(one, options, largest, margin, multiple)
+        open_ones = {part for one, chosen in parts.items() if chosen != [one] for part in chosen}
+        found = [part for one in found for part in parts.get(one, [one])]
+    return found
 
 
 def padded(rectangle: Rectangle, margin: int, multiple: int) -> tuple[int, int]:
@@ -49,22 +73,16 @@ def padded(rectangle: Rectangle, margin: int, multiple: int) -> tuple[int, int]:
     )
 
 
-def _split(
-    unknown: npt.NDArray[np.bool_], rectangle: Rectangle, largest: int, margin: int, multiple: int
-) -> list[Rectangle]:
-    longer = max(rectangle.width, rectangle.height)
-    forced = longer > largest
+def _best(one: Rectangle, options: list[list[Rectangle]], largest: int, margin: int, multiple: int) -> list[Rectangle]:
+    """The cheapest of itself and of what its cuts make of it; the first cut of those alike. One too long is cut."""
+    forced = max(one.width, one.height) > largest
     best: list[Rectangle] | None = None
-    best_cost = _cost([rectangle], margin, multiple)
-    if longer >= 2 * _SMALLEST:
-        for number in range(1, _CUTS + 1):
-            parts = _cut(unknown, rectangle, longer * number // (_CUTS + 1))
-            cost = _cost(parts, margin, multiple)
-            if cost < best_cost or (forced and best is None):
-                best, best_cost = parts, cost
-    if best is None:
-        return [rectangle]
-    return [tile for part in best for tile in _split(unknown, part, largest, margin, multiple)]
+    best_cost = _cost([one], margin, multiple)
+    for parts in options:
+        cost = _cost(parts, margin, multiple)
+        if cost < best_cost or (forced and best is None):
+            best, best_cost = parts, cost
+    return best or [one]
 
 
 def _cost(parts: list[Rectangle], margin: int, multiple: int) -> int:
@@ -75,14 +93,16 @@ def _cost(parts: list[Rectangle], margin: int, multiple: int) -> int:
     return total
 
 
-def _cut(unknown: npt.NDArray[np.bool_], of: Rectangle, at: int) -> list[Rectangle]:
-    """The rectangle in two, `at` pixels along its longer side, each shrunk; fewer when one holds nothing."""
-    if of.width >= of.height:
-        halves = [Rectangle(of.x0, of.y0, of.x0 + at, of.y1), Rectangle(of.x0 + at, of.y0, of.x1, of.y1)]
-    else:
-        halves = [Rectangle(of.x0, of.y0, of.x1, of.y0 + at), Rectangle(of.x0, of.y0 + at, of.x1, of.y1)]
-    shrunk = (_shrunk(unknown, half) for half in halves)
-    return [half for half in shrunk if half is not None]
+def _cuts(of: Rectangle) -> list[tuple[Rectangle, Rectangle]]:
+    """The rectangle in two, across its longer side, at each of the places that are tried."""
+    cuts = []
+    for number in range(1, _CUTS + 1):
+        at = max(of.width, of.height) * number // (_CUTS + 1)
+        if of.width >= of.height:
+            cuts.append((Rectangle(of.x0, of.y0, of.x0 + at, of.y1), Rectangle(of.x0 + at, of.y0, of.x1, of.y1)))
+        else:
+            cuts.append((Rectangle(of.x0, of.y0, of.x1, of.y0 + at), Rectangle(of.x0, of.y0 + at, of.x1, of.y1)))
+    return cuts
 
 
 def _shrunk(unknown: npt.NDArray[np.bool_], to: Rectangle) -> Rectangle | None:

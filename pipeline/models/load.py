@@ -78,7 +78,12 @@ def load_matting(place: Place = CPU, step: int = 2, threads: int = 1) -> BandRef
 
 def load_vitmatte(place: Place = CPU, threads: int = 1) -> BandRefiner:
     """ViTMatte. Raises ModelError, EngineError, DeviceError."""
-    return VitMatteRefiner(card_of(_MATTING_CARDS["vitmatte"]), _matting_engine("vitmatte", place, threads))
+    return VitMatteRefiner(matting_card("vitmatte"), _matting_engine("vitmatte", place, threads))
+
+
+def matting_card(refine: str) -> ModelCard:
+    """Of the network behind refine = 'network' or 'vitmatte'."""
+    return card_of(_MATTING_CARDS[refine])
 
 
 def load_detector(config: JobConfig, place: Place = CPU, threads: int = 1) -> CocoDetector | None:
@@ -124,7 +129,7 @@ def model_hashes(config: JobConfig) -> dict[str, str]:
     """
     hashes = {role: _sha256(config, name) for role, name in saliency_networks(config).items()}
     if config.refines_by_network:
-        hashes["matte"] = card_of(_MATTING_CARDS[config.refine]).sha256
+        hashes["matte"] = matting_card(config.refine).sha256
     if config.detector != "saliency":
         hashes["detect_coco"] = file_sha256(_detector_file(config))
     return hashes
@@ -135,8 +140,8 @@ def _networks(config: JobConfig) -> list[tuple[ModelCard, Path]]:
     names = dict.fromkeys(saliency_networks(config).values())
     found = [(card_of(name), saliency_file(config, name)) for name in names]
     if config.refines_by_network:
-        name = _MATTING_CARDS[config.refine]
-        found.append((card_of(name), model_path(name)))
+        card = matting_card(config.refine)
+        found.append((card, model_path(card.name)))
     if config.detector != "saliency":
         found.append((card_of(_DETECTOR_CARDS[config.detector]), _detector_file(config)))
     return found
@@ -157,8 +162,8 @@ def _sha256(config: JobConfig, name: str) -> str:
 
 
 def _matting_engine(refine: str, place: Place, threads: int) -> Engine:
-    name = _MATTING_CARDS[refine]
-    return open_engine(card_of(name), model_path(name), place, threads)
+    card = matting_card(refine)
+    return open_engine(card, model_path(card.name), place, threads)
 
 
 def _detector_file(config: JobConfig) -> Path:

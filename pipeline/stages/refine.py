@@ -10,22 +10,26 @@ import numpy.typing as npt
 
 from mattemill.kernels.guided_filter import guided_filter
 from mattemill.kernels.trimap import FOREGROUND, UNKNOWN, trimap
+from mattemill.kernels.unsure import unsure_around, unsure_counts, unsure_share
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.engines.place import CPU, Place
 from mattemill.pipeline.matting.band_refiner import BandRefiner
 from mattemill.pipeline.models.load import load_matting, load_vitmatte
 from mattemill.pipeline.photo import Alpha, Rgb
+from mattemill.pipeline.stages.refine_numbers import (
+    EPS,
+    HAZE,
+    LEAST_UNSURE,
+    MOST_UNSURE,
+    NETWORK_SURE,
+    around_radius,
+    band_radius,
+    done_of,
+    filter_subsample,
+    network_band_radius,
+)
 
 Trimap = npt.NDArray[np.uint8]
-
-_BAND = 0.01  # radius of the band and of the filter, of the photograph's long side
-_NETWORK_BAND, _NETWORK_SURE = 0.006, (0.1, 0.9)  # of the network: radius as above; where the mask counts as sure
-_AROUND = 0.012  # radius, as above, in which unsure pixels are counted
-_LEAST_UNSURE, _MOST_UNSURE = 0.2, 0.4  # their share at which the network begins to count, and at which it is alone
-_SOME_DOUBT, _ALL_DOUBT = 2.0, 5.0  # unsure pixels to sure ones of the subject: from here on less, and not at all
-_EPS = 1e-4  # variance of the colours in 0..1 below which the photograph counts as flat
-_SUBSAMPLE = 4  # of the coefficients: a quarter of the radius or less costs little accuracy
-_SURE = 0.05  # the filter leaves a haze of this order on flat ground: from here on alpha counts as 0, or as 1
 
 
 class Refiner(Protocol):
@@ -40,11 +44,7 @@ class Refiner(Protocol):
 
 def automatic_trimap(soft: Alpha) -> Trimap:
     """The trimap of a soft mask, float32 (H, W) in 0..1: uint8 (H, W) of 0, 128 and 255."""
-    return trimap(soft, _radius(soft))
-
-
-def _radius(soft: Alpha) -> int:
-    return int(max(1, round(_BAND * max(soft.shape))))
+    return trimap(soft, band_radius(soft.shape))
 
 
 class GuidedRefiner:
@@ -58,7 +58,7 @@ class GuidedRefiner:
 
     def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
         height, width = soft.shape
-        radius = _radius(soft)
+        radius = band_radius(soft.shape)
         bands = automatic_trimap(soft) if bands is None else bands
         matte: Alpha = np.asarray(bands == FOREGROUND, np.float32)
         unknown = bands == UNKNOWN
@@ -69,12 +69,10 @@ class GuidedRefiner:
         # Two radii more on each side make the part exact: the filter's windows are taken of windows' means.
         left, top = max(0, x0 - 2 * radius), max(0, y0 - 2 * radius)
         right, bottom = min(width, x1 + 2 * radius), min(height, y1 + 2 * radius)
-        subsample = _SUBSAMPLE if radius >= 2 * _SUBSAMPLE else 1
-        filtered = guided_filter(
-            image[top:bottom, left:right], soft[top:bottom, left:right], radius, _EPS, subsample=subsample
-        )
-        filtered -= np.float32(_SURE)
-        filtered *= np.float32(1 / (1 - 2 * _SURE))
+        part = (slice(top, bottom), slice(left, right))
+        filtered = guided_filter(image[part], soft[part], radius, EPS, filter_subsample(radius))
+        filtered -= np.float32(HAZE)
+        filtered *= np.float32(1 / (1 - 2 * HAZE))
         np.clip(filtered, 0.0, 1.0, out=filtered)
         np.copyto(matte[top:bottom, left:right], filtered, where=unknown[top:bottom, left:right])
         return matte
@@ -112,21 +110,14 @@ class NetworkRefiner:
     def __call__(self, image: Rgb, soft: Alpha, bands: Trimap | None = None) -> Alpha:
         if bands is not None:
             return self._network(image, np.full(soft.shape, 0.5, np.float32), bands)
-        low, high = _NETWORK_SURE
-        sure = cv2.countNonZero((soft >= high).view(np.uint8))
-        unsure = cv2.countNonZero(((soft > low) & (soft < high)).view(np.uint8))
-        done = min(1.0, (_ALL_DOUBT - unsure / max(1, sure)) / (_ALL_DOUBT - _SOME_DOUBT))
+        done = done_of(*unsure_counts(soft, *NETWORK_SURE))
         if done <= 0:
             return soft
-        long_side = max(soft.shape)
         matte = self._guided(image, soft)
-        share = _unsure_around(soft, max(2, round(_AROUND * long_side)))
-        share -= np.float32(_LEAST_UNSURE)
-        share *= np.float32(1 / (_MOST_UNSURE - _LEAST_UNSURE))
-        np.clip(share, 0.0, 1.0, out=share)
+        share = unsure_share(unsure_around(soft, around_radius(soft.shape)), LEAST_UNSURE, MOST_UNSURE)
         counts = share > 0
         if counts.any():
-            bands = trimap(soft, max(1, round(_NETWORK_BAND * long_side)), low, high)
+            bands = trimap(soft, network_band_radius(soft.shape), *NETWORK_SURE)
             found = self._network(image, soft, bands, counts)
             found -= matte
             found *= share
@@ -136,12 +127,6 @@ class NetworkRefiner:
             matte *= np.float32(done)
             matte += soft
         return matte
-
-
-def _unsure_around(soft: Alpha, radius: int) -> Alpha:
-    """Share of unsure pixels in the square of `radius` around each pixel; float32 (H, W) in 0..1."""
-    unsure = np.asarray((soft > 0.05) & (soft < 0.95), np.float32)
-    return np.asarray(cv2.blur(unsure, (2 * radius + 1, 2 * radius + 1)), np.float32)
 
 
 def make_refiner(config: JobConfig, place: Place = CPU) -> Refiner:

@@ -60,9 +60,9 @@ def test_a_job_runs_all_its_networks_on_the_gpu_and_its_summary_says_so(
     assert {summary.devices[stage] for stage in networks} == {str(place_of(config))}
 
 
-@pytest.mark.parametrize("output", ["matte", "cutout"])
+@pytest.mark.parametrize(("output", "refine"), [("matte", "guided"), ("cutout", "guided"), ("matte", "network")])
 def test_a_job_with_the_device_chain_writes_what_one_without_it_writes(
-    engine: EngineName, output: str, u2netp: Path, sample_photos: Path, tmp_path: Path
+    engine: EngineName, output: str, refine: str, u2netp: Path, sample_photos: Path, tmp_path: Path
 ) -> None:
     if engine == "onnxruntime":
         pytest.skip("the device chain needs TensorRT's engines")
@@ -70,7 +70,7 @@ def test_a_job_with_the_device_chain_writes_what_one_without_it_writes(
     source.mkdir()
     for name in _WITH_SUBJECT:
         (source / name).write_bytes((sample_photos / name).read_bytes())
-    common = JobConfig(device="cuda", engine=engine, refine="guided", output=output)
+    common = JobConfig(device="cuda", engine=engine, refine=refine, output=output)
     for name, config in (("host", common), ("chain", replace(common, device_chain="on"))):
         summary = run_job(str(source), str(tmp_path / name), config)
         assert (summary.images, summary.cut) == (3, 3)

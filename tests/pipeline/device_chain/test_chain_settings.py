@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from mattemill.kernels.cuda.cpu_build import compiler
+from mattemill.kernels.cuda.cpu_driver import CpuDriver, CpuStream
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.device_chain import open_chain
 from mattemill.pipeline.device_chain.open_chain import check_chain
 from mattemill.pipeline.engines.gpus import DriverFound, Gpu
 from mattemill.pipeline.engines.place import CPU, Place
 from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.models.card import ModelCard
 from mattemill.pipeline.models.cards import CARDS
 
 GPU = Place("cuda:0", "tensorrt", "fp16")
@@ -22,6 +27,8 @@ ON = JobConfig(device_chain="on", refine="guided")
 def test_what_it_can_do_on_a_gpu_with_tensorrt_is_taken() -> None:
     check_chain(ON, GPU)
     check_chain(replace(ON, output="cutout", second_network="u2net"), GPU)
+    check_chain(JobConfig(device_chain="on"), GPU)
+    check_chain(replace(ON, refine="none"), GPU)
 
 
 def test_nobody_is_asked_anything_while_it_is_off() -> None:
@@ -31,7 +38,7 @@ def test_nobody_is_asked_anything_while_it_is_off() -> None:
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"refine": "network"}, "refine = network"),
+        ({"refine": "vitmatte"}, "refine = vitmatte"),
         ({"canvas": "100x100", "output": "cutout"}, "canvas"),
         ({"format": "webp"}, "format = webp"),
         ({"placement": "split"}, "placement = 'split'"),
@@ -53,6 +60,27 @@ def test_a_model_whose_resizing_has_no_kernel_is_refused_before_a_job_begins() -
     assert bilinear
     with pytest.raises(ConfigError, match=f"model {bilinear[0]}"):
         check_chain(replace(ON, model=bilinear[0]), GPU)
+
+
+@pytest.mark.skipif(compiler() is None, reason="needs g++ to compile the kernels for the CPU")
+@pytest.mark.parametrize(("refine", "opened"), [("network", ["u2netp", "mattenet"]), ("guided", ["u2netp"])])
+def test_the_networks_that_a_job_needs_are_opened_at_its_place(
+    refine: str, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lane and engines are fakes: there is no GPU here."""
+    found: list[str] = []
+
+    def open_engine(card: ModelCard, path: Path, place: Place) -> SimpleNamespace:
+        assert place == GPU
+        found.append(card.name)
+        return SimpleNamespace(device="cuda:0", batch_limit=16)
+
+    lane = SimpleNamespace(driver=CpuDriver(), compute=CpuStream(), before_close=lambda drop: None)
+    monkeypatch.setattr(open_chain, "lane_here", lambda gpu: lane)
+    monkeypatch.setattr(open_chain, "open_engine", open_engine)
+    monkeypatch.setattr(open_chain, "model_path", lambda name: Path(f"{name}.onnx"))
+    open_chain.open_chain(replace(ON, refine=refine), GPU)
+    assert found == opened
 
 
 def test_it_is_another_job_with_the_chain_and_without_it_the_same_as_before_there_was_one() -> None:

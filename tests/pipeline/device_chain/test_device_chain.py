@@ -18,10 +18,12 @@ from mattemill.kernels.cuda.cpu_driver import CpuDriver
 from mattemill.kernels.cuda.device import Device
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.device_chain.device_chain import DeviceChain, why_not
+from mattemill.pipeline.device_chain.device_matting import lines_shapes
 from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.images.header import read_header
+from mattemill.pipeline.models.cache import model_path
 from mattemill.pipeline.models.cards import card_of
 from mattemill.pipeline.photo import ImageRef, Photo
 from mattemill.pipeline.reasons import Reason
@@ -50,9 +52,16 @@ def _network(path: Path) -> DeviceNetwork:
     )
 
 
+@functools.cache
+def _matting() -> HostMemoryEngine:
+    card = card_of("mattenet")
+    engine = OnnxRuntimeEngine(model_path(card.name), outputs=card.output.names, name=card.name)
+    return HostMemoryEngine(engine, lines_shapes)
+
+
 def _chain(path: Path, config: JobConfig) -> DeviceChain:
     network = _network(path)
-    return DeviceChain(config, _counted()[1], network, network)
+    return DeviceChain(config, _counted()[1], network, network, matting=_matting())
 
 
 def _photo_of(data: bytes) -> Photo:
@@ -67,15 +76,22 @@ def _reduced(path: Path, by: int) -> Photo:
 
 
 @pytest.mark.parametrize(
-    ("name", "reduced", "output"),
-    [("raccoon.jpg", 1, "matte"), ("cat.png", 2, "cutout"), ("coffee.webp", 3, "composite")],
+    ("name", "reduced", "output", "refine"),
+    [
+        ("raccoon.jpg", 1, "matte", "guided"),
+        ("cat.png", 2, "cutout", "guided"),
+        ("coffee.webp", 3, "composite", "guided"),
+        ("cat.png", 1, "matte", "network"),
+        ("coffee.webp", 3, "cutout", "network"),
+        ("cat.png", 2, "matte", "none"),
+    ],
 )
 def test_the_chain_gives_what_the_stages_give_and_only_small_things_come_back_before_its_rows(
-    name: str, reduced: int, output: str, u2netp: Path, sample_photos: Path
+    name: str, reduced: int, output: str, refine: str, u2netp: Path, sample_photos: Path
 ) -> None:
     path = sample_photos / name
     photo = _photo_of(path.read_bytes()) if reduced == 1 else _reduced(path, reduced)
-    config = JobConfig(refine="guided", output=output, device="cpu", confidence_threshold=0.0)
+    config = JobConfig(refine=refine, output=output, device="cpu", confidence_threshold=0.0)
     expected = CutStage(config)([(photo,)])[0]
     chain = _chain(u2netp, config)
     driver, _ = _counted()
@@ -98,7 +114,7 @@ def test_the_chain_gives_what_the_stages_give_and_only_small_things_come_back_be
     *before, rows = driver.copied_out
     assert rows == cut.rows.nbytes
     assert max(before) == _MAP, "the networks' maps, and the picture at 320 px"
-    assert sum(before) <= 2 * _MAP + 320 * 320 * (3 + 4)
+    assert sum(before) <= 2 * _MAP + 320 * 320 * (3 + 4) + (4096 if refine == "network" else 0)
     if name == "raccoon.jpg":
         assert max(before) < height * width, "not even a byte a pixel"
 
@@ -156,5 +172,7 @@ def test_what_the_chain_has_no_kernel_for_is_named() -> None:
     assert why_not(JobConfig(refine="guided", output="cutout")) == ""
     assert why_not(JobConfig(refine="guided", despeckle=True, feather=2.0)) == "despeckle, feather"
     network = DeviceNetwork(_CARD, HostMemoryEngine(_Discs(), {}), _counted()[1])
-    with pytest.raises(ConfigError, match="refine = network"):
+    with pytest.raises(ConfigError, match="refine = vitmatte"):
+        DeviceChain(JobConfig(refine="vitmatte"), _counted()[1], network, network)
+    with pytest.raises(ConfigError, match="opened without a network for refine = network"):
         DeviceChain(JobConfig(refine="network"), _counted()[1], network, network)

@@ -22,7 +22,7 @@ from mattemill.pipeline.engines.prepare import prepare
 from mattemill.pipeline.engines.recipe import PRECISIONS, EngineRecipe, Precision
 from mattemill.pipeline.engines.tensorrt_api import TensorRt
 from mattemill.pipeline.errors import EngineError, ModelError
-from mattemill.pipeline.matting.network_refiner import _BLEND, _LARGEST, _MARGIN, MULTIPLE
+from mattemill.pipeline.matting.tile_plan import BLEND, LARGEST, MARGIN, MULTIPLE
 from mattemill.pipeline.matting.tiles import Rectangle, padded
 from mattemill.pipeline.models.cache import cached_file, is_fetched
 from mattemill.pipeline.models.card import ModelCard
@@ -146,8 +146,8 @@ def test_the_largest_tile_that_the_refiner_makes_is_in_the_profile_and_the_next_
     ((sizes,),) = profiles_of(card_of("mattenet"), cached_file(card_of("mattenet")))
     planes = sizes.usual[1]
     for step in (1, 2, 4, 6):
-        side = (_LARGEST + 2 * _BLEND) * step
-        height, width = padded(Rectangle(0, 0, side, side), (_MARGIN - _BLEND) * step, MULTIPLE * step)
+        side = (LARGEST + 2 * BLEND) * step
+        height, width = padded(Rectangle(0, 0, side, side), (MARGIN - BLEND) * step, MULTIPLE * step)
         assert sizes.holds((1, planes, height // step, width // step))
     assert not sizes.holds((1, planes, height // step + MULTIPLE, width // step))
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from mattemill.kernels.closed_form import closed_form_matte
-from mattemill.pipeline.matting.network_refiner import INPUT, MULTIPLE, OUTPUT, MattingNetworkRefiner
+from mattemill.pipeline.matting.network_refiner import INPUT, OUTPUT, MattingNetworkRefiner
+from mattemill.pipeline.matting.tile_plan import MULTIPLE
 
 Planes = npt.NDArray[np.float32]
 

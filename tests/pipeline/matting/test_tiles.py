@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from mattemill.pipeline.matting.tiles import Rectangle, padded, tiles
+from mattemill.pipeline.matting.tiles import Rectangle, padded, tiles, tiles_by
 
 
 def covered(unknown: np.ndarray, found: list[Rectangle]) -> np.ndarray:
@@ -41,6 +43,28 @@ def test_a_thin_ring_costs_a_fraction_of_its_rectangle() -> None:
     ring = np.abs(distance - 450) < 10
     area = sum(np.prod(padded(tile, 16, 32)) for tile in tiles(ring, 256, 16, 32))
     assert area < 0.5 * 1000 * 1000
+
+
+def test_a_mask_that_lies_elsewhere_is_asked_about_in_a_few_rounds() -> None:
+    rows, columns = np.mgrid[:1000, :1400]
+    ring = np.abs(np.hypot(rows - 500, columns - 700) - 450) < 10
+    rounds: list[int] = []
+
+    def boxes(parts: Sequence[Rectangle]) -> list[Rectangle | None]:
+        rounds.append(len(parts))
+        found: list[Rectangle | None] = []
+        for part in parts:
+            inside = np.argwhere(ring[part.y0 : part.y1, part.x0 : part.x1])
+            (top, left), (bottom, right) = (inside.min(0), inside.max(0)) if len(inside) else ((0, 0), (-1, -1))
+            box = Rectangle(
+                part.x0 + int(left), part.y0 + int(top), part.x0 + int(right) + 1, part.y0 + int(bottom) + 1
+            )
+            found.append(box if len(inside) else None)
+        return found
+
+    assert tiles_by(boxes, ring.shape, 256, 16, 32) == tiles(ring, 256, 16, 32)
+    assert len(rounds) <= 10
+    assert sum(rounds) < 1000
 
 
 def test_padding_holds_the_margin_on_both_sides() -> None:

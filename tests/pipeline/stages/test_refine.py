@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mattemill.pipeline.stages import refine
+from mattemill.pipeline.stages import refine_numbers
 from mattemill.pipeline.stages.refine import GuidedRefiner, NetworkRefiner
+from mattemill.pipeline.stages.refine_numbers import LEAST_UNSURE, MOST_UNSURE, NETWORK_SURE
 
 Planes = npt.NDArray[np.float32]
 
@@ -52,7 +53,7 @@ def test_at_a_soft_edge_the_network_is_alone_and_at_a_sharp_one_it_is_not_asked(
 def test_between_soft_and_sharp_the_two_are_mixed() -> None:
     image, soft = _edge(8)
     around = 0.3  # share of unsure pixels: 7.5 px of 25
-    weight = (around - refine._LEAST_UNSURE) / (refine._MOST_UNSURE - refine._LEAST_UNSURE)
+    weight = (around - LEAST_UNSURE) / (MOST_UNSURE - LEAST_UNSURE)
     assert 0 < weight < 1
     filtered = GuidedRefiner()(image, soft)
     network = Says(1.0)
@@ -66,12 +67,12 @@ def test_between_soft_and_sharp_the_two_are_mixed() -> None:
 
 def test_the_more_of_a_mask_is_doubt_the_less_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     image, soft = _edge(300)
-    low, high = refine._NETWORK_SURE
+    low, high = NETWORK_SURE
     ratio = ((soft > low) & (soft < high)).sum() / (soft >= high).sum()
     done = []
     for some, most in ((ratio, ratio + 1), (ratio - 0.5, ratio + 0.5), (ratio - 1, ratio)):
-        monkeypatch.setattr(refine, "_SOME_DOUBT", some)
-        monkeypatch.setattr(refine, "_ALL_DOUBT", most)
+        monkeypatch.setattr(refine_numbers, "_SOME_DOUBT", some)
+        monkeypatch.setattr(refine_numbers, "_ALL_DOUBT", most)
         done.append(NetworkRefiner(Says(0.75))(image, soft)[100, 500])
     assert done == pytest.approx([0.75, (0.75 + soft[100, 500]) / 2, soft[100, 500]], abs=1e-3)
 
