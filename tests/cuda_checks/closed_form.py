@@ -93,10 +93,13 @@ def scattered(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.cache
-def solved(make: Callable[[int, int], tuple[np.ndarray, np.ndarray]], shape: tuple[int, int]) -> np.ndarray:
-    """The reference for a picture at its own size."""
+def solved(make: Callable[[int, int], tuple[np.ndarray, np.ndarray]], shape: tuple[int, int], step: int) -> np.ndarray:
+    """The reference for a picture at 1/step of its size."""
     image, marks = make(*shape)
-    return reference(image / 255, marks == 255, marks == 0)
+    size = (-(-shape[0] // step), -(-shape[1] // step))
+    return reference(
+        np.rint(resized(image, size, area_matrix)) / 255, all_of(marks == 255, size), all_of(marks == 0, size)
+    )
 
 
 def on(device: Device, given: tuple[np.ndarray, np.ndarray], step: int, iterations: int = 20) -> np.ndarray:
@@ -111,12 +114,13 @@ def drawn(lines: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def check_it_agrees_with_the_equations_in_float64(device: Device) -> None:
-    # How near conjugate gradients come before they are solved: on clean ground alpha may drift for a long way.
-    cases = [(noisy, shape, 1e-3, 5e-3) for shape in ((3, 3), (3, 50), (23, 31), (48, 50))]
-    cases += [(soft_edge, (29, 43), 2e-3, 5e-2)]
-    for make, shape, tolerance, of_lines in cases:
+    # Where colours are clean and change slowly, slopes are worth little, and the Laplacian is what its rounding leaves:
+    # in float32 alpha would be off by 9e-3 there.
+    cases = [(noisy, shape, 1, 1e-3, 5e-3) for shape in ((3, 3), (3, 50), (48, 50))]
+    cases += [(soft_edge, (160, 120), 4, 1e-3, 3e-2)]
+    for make, shape, step, tolerance, of_lines in cases:
         given = make(*shape)
-        lines, truth = on(device, given, 1, iterations=400), solved(make, shape)
+        lines, truth = on(device, given, step, iterations=400), solved(make, shape, step)
         assert worst(lines, truth) < of_lines, shape
         assert worst(drawn(lines, given[0]), drawn(truth, given[0])) < tolerance, shape
 
@@ -132,7 +136,7 @@ def check_it_agrees_with_the_numpy_version(device: Device) -> None:
 
 def check_launches_for_every_step_come_to_the_same(device: Device) -> None:
     with one_block_up_to(0):
-        for given, step in ((noisy(61, 97), 1), (scattered(41, 1), 1), (noisy(61, 97), 3)):
+        for given, step in ((noisy(49, 53), 1), (scattered(41, 1), 1)):
             lines, twin = on(device, given, step), numpy_closed_form_lines(*given, step)
             assert worst(lines, twin) < 1e-3, (given[1].shape, step)
             assert worst(drawn(lines, given[0]), drawn(twin, given[0])) < 1e-4, (given[1].shape, step)
@@ -159,6 +163,6 @@ def check_flat_and_dark_ground_and_no_sure_pixel_do_not_blow_up(device: Device) 
     marks[:10], marks[-10:] = 255, 0
     black, white = (np.full((96, 96, 3), value, np.uint8) for value in (0, 255))
     for image in (grain, black, white):
-        for trimap_ in (marks, np.full_like(marks, 128)):
-            lines, twin = on(device, (image, trimap_), 2), numpy_closed_form_lines(image, trimap_, 2)
+        for given in ((image, marks), (image, np.full_like(marks, 128))):
+            lines, twin = on(device, given, 2), numpy_closed_form_lines(*given, 2)
             assert worst(drawn(lines, image), drawn(twin, image)) < 1e-4
