@@ -6,6 +6,7 @@
                                                # only to try the benchmark itself; says nothing of a GPU
 
 Its parts, each in a process of its own, so that one that crashes costs the others nothing:
+tests: tests/gpu.
 kernels: every CUDA kernel compared with NumPy, and its bytes over its time against the copy bandwidth of the same run.
 engine:NAME:PRECISION: every network at hand, compared with ONNX Runtime on the CPU on photographs, then images a second
 by batch, copies from and to pageable host memory included; in TensorRT without CUDA graphs and with them, in turns.
@@ -13,9 +14,10 @@ device_chain: the chain on the device against the host's way with the same engin
 Ray: images a second from encoded photographs to PNG, and the bytes copied from the device for an image. With its JPEGs
 decoded by simplejpeg and, where nvImageCodec is installed, by that, too; both decoders alone beside it. nvImageCodec's
 licence wants NVIDIA's permission before figures of it are published: ask before you commit a file that has them.
-end_to_end: `run_job` from a folder to a folder, by size of the photographs, output and placement: images a second
-between the 10 % and the 90 % mark, the cores that all processes took, the share of the time in which the GPU computed
-(as nvidia-smi counts: at least one kernel ran), and memory. The exact number of images is asserted.
+end_to_end: `run_job` from a folder to a folder, by size of the photographs, output and placement (split; fused; chain,
+which is fused in the device chain): images a second between the 10 % and the 90 % mark, the cores that all processes
+took, the share of the time in which the GPU computed (as nvidia-smi counts: at least one kernel ran), and memory. The
+exact number of images is asserted.
 
 Without a GPU it says so and ends with 2; with 1 when a part has failed, whose message is then in the file.
 """
@@ -23,17 +25,11 @@ Without a GPU it says so and ends with 2; with 1 when a part has failed, whose m
 from __future__ import annotations
 
 import argparse
-import io
-import itertools
 import json
 import os
 import subprocess
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -42,20 +38,11 @@ from typing import Any
 
 import cv2
 import numpy as np
-from bench import CoreSeconds, cores, finish, machine, parser, say
-from gpu_decoders import decoder_rates
-from gpu_figures import (
-    Sample,
-    batch_rates,
-    between,
-    fused_over_split,
-    in_turns,
-    lines_of,
-    parse_sample,
-    repetitions,
-    targets,
-)
-from PIL import Image
+from bench import REPOSITORY, cores, finish, machine, parser, say
+from gpu_chain import device_chain
+from gpu_figures import batch_rates, fused_over_split, in_turns, lines_of, targets
+from gpu_jobs import CASES, end_to_end
+from gpu_tests import gpu_tests
 
 from mattemill.pipeline.engines.gpus import find_gpus
 from mattemill.pipeline.engines.place import EngineName, Place, find_engines
@@ -71,13 +58,6 @@ ENGINES: tuple[tuple[EngineName, str], ...] = (
     ("tensorrt_rtx", "fp32"),
     ("tensorrt_rtx", "fp16"),
 )
-SIZES = {2: (1600, 1250), 12: (4000, 3125)}
-"""Width and height in pixels by megapixels."""
-
-OUTPUTS = ("matte", "cutout", "composite")
-REFINERS = ("network", "guided")
-PLACEMENTS = ("split", "fused")
-CASES = tuple(f"{size}:{output}:{placement}" for size in SIZES for output in OUTPUTS for placement in PLACEMENTS)
 _PACKAGES = ("tensorrt", "tensorrt-rtx", "onnxruntime-gpu", "pycuda", "cuda-bindings", "cupy-cuda13x", "cvcuda-cu12")
 _PACKAGES += ("nvidia-nvimgcodec-cu13", "nvidia-nvjpeg")
 _PART_SECONDS = 3600
@@ -107,7 +87,7 @@ def main() -> int:
             json.dump(_part(given.one, given), result_file)
         return 0
     engines = [f"engine:{engine}:{precision}" for engine, precision in ENGINES]
-    names = ["kernels", *engines, "device_chain", "end_to_end"]
+    names = ["tests", "kernels", *engines, "device_chain", "end_to_end"]
     if given.parts:
         unknown = set(given.parts.split(",")) - set(names)
         if unknown:
@@ -174,6 +154,8 @@ def part_result(code: int, said: str) -> dict[str, Any]:
 
 
 def _part(name: str, given: argparse.Namespace) -> dict[str, Any]:
+    if name == "tests":
+        return gpu_tests(REPOSITORY)
     if name == "end_to_end":
         return end_to_end(given)
     if name == "device_chain":
@@ -234,262 +216,6 @@ def _network(name: str, place: Place) -> dict[str, Any] | None:
         "no_graphs": no_graphs,
         **{way: batch_rates(taken) for way, taken in times.items()},
     }
-
-
-def device_chain(given: argparse.Namespace) -> dict[str, Any]:
-    """Both ways for every refiner and output; on the CPU, only to try it, in emulation and with small photographs."""
-    from mattemill.kernels.cuda.counted_driver import CountedDriver
-    from mattemill.kernels.cuda.driver import Driver
-    from mattemill.pipeline.config import JobConfig
-    from mattemill.pipeline.device_chain.open_chain import open_chain
-    from mattemill.pipeline.images.encode import encode
-    from mattemill.pipeline.images.header import read_header
-    from mattemill.pipeline.images.nvimgcodec_api import why_no_nvimgcodec
-    from mattemill.pipeline.photo import ImageRef, Photo
-    from mattemill.pipeline.stages.cut import CutStage
-    from mattemill.pipeline.stages.stage import Done
-
-    place = Place("cuda:0", "tensorrt", "fp16")
-    if given.device == "cuda" and (lacks := find_engines().missing["tensorrt"]):
-        return {"skipped": lacks}
-    counted: list[CountedDriver] = []
-
-    def over(driver: Driver) -> Driver:
-        counted.append(CountedDriver(driver))
-        return counted[-1]
-
-    with tempfile.TemporaryDirectory(prefix="mattemill-gpu-") as name:
-        size = SIZES[2] if given.device == "cuda" else (200, 150)
-        files = [path.read_bytes() for path in _pool(Path(name) / "pool", SIZES[2], given.photographs)]
-    if given.device == "cpu":
-        files = [enlarged(data, size) for data in files]
-    photos = [Photo(ImageRef(str(n), ""), read_header(d), np.frombuffer(d, np.uint8)) for n, d in enumerate(files)]
-    items = [(photo,) for photo in photos]
-    lacks_codec = why_no_nvimgcodec()
-    rows = []
-    for refine, output in itertools.product(REFINERS, OUTPUTS):
-        config = JobConfig(
-            model=given.model, output=output, refine=refine, device=given.device, confidence_threshold=0.0
-        )
-        host = CutStage(config)
-        device = open_chain(config, place, over=over) if given.device == "cuda" else _emulated(config, over)
-
-        def by_host(stage: Any = host) -> list[bytes]:
-            return [encode(r.output.pixels, "png") for r in stage(items) if isinstance(r, Done)]
-
-        def by_device(chain: Any = device) -> list[bytes]:
-            return [r.output.png() for r in chain(items) if isinstance(r, Done)]
-
-        host_rate, host_made = _rate(by_host, given.seconds, len(items))
-        counted[-1].forget()
-        device_rate, device_made = _rate(by_device, given.seconds, len(items))
-        bytes_in, bytes_out = (sum(copied) for copied in (counted[-1].copied_in, counted[-1].copied_out))
-        decoded: dict[str, Any] = {"gpu_decode_images_per_second": None}
-        if not lacks_codec:
-            asked = replace(config, device_chain="on", gpu_decode="on")
-            decoding = open_chain(asked, place, over=over) if given.device == "cuda" else _emulated(asked, over)
-            counted[-1].forget()
-            decode_rate, decode_made = _rate(partial(by_device, decoding), given.seconds, len(items))
-            assert decode_made[0] == device_made[0], (decode_made, device_made)
-            decoded = {
-                "gpu_decode_images_per_second": round(decode_rate, 2),
-                "gpu_decode_bytes_in_per_image": round(sum(counted[-1].copied_in) / decode_made[1]),
-            }
-        rows.append(
-            {
-                "refine": refine,
-                "output": output,
-                "width": size[0],
-                "height": size[1],
-                "photographs": len(items),
-                "cut": device_made[0],
-                "cut_by_host": host_made[0],
-                "host_images_per_second": round(host_rate, 2),
-                "device_images_per_second": round(device_rate, 2),
-                "bytes_in_per_image": round(bytes_in / device_made[1]),
-                "bytes_out_per_image": round(bytes_out / device_made[1]),
-                **decoded,
-            }
-        )
-        say(f"device chain, {refine}, {output}: {device_rate:.1f} images/s, the host's way {host_rate:.1f}")
-    return {
-        "model": given.model,
-        "place": str(place) if given.device == "cuda" else "cpu, emulated",
-        "decoders": {"skipped": lacks_codec}
-        if lacks_codec
-        else decoder_rates(photos, partial(_rate, seconds=given.seconds, images=len(photos)), given.device),
-        "rows": rows,
-    }
-
-
-def _emulated(config: Any, over: Any) -> Any:
-    """The chain on the CPU driver; where asked for, with nvImageCodec's CPU backend."""
-    from mattemill.kernels.cuda.cpu_driver import CpuDriver
-    from mattemill.kernels.cuda.device import Device
-    from mattemill.pipeline.device_chain.device_chain import DeviceChain
-    from mattemill.pipeline.device_chain.device_decoder import DeviceDecoder
-    from mattemill.pipeline.device_chain.device_matting import lines_shapes
-    from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
-    from mattemill.pipeline.engines.open_engine import open_engine
-    from mattemill.pipeline.models.cache import model_path
-    from mattemill.pipeline.models.cards import card_of
-    from mattemill.pipeline.models.load import matting_card
-
-    card, matting = card_of(config.model), None
-    device = Device(over(CpuDriver()))
-    if config.refines_by_network:
-        small = matting_card(config.refine)
-        matting = HostMemoryEngine(open_engine(small, model_path(small.name)), lines_shapes)
-    engine = HostMemoryEngine(open_engine(card, model_path(card.name)), {card.output.names[0]: (1, *card.input.size)})
-    network = DeviceNetwork(card, engine, device)
-    decoder = DeviceDecoder(device, None) if config.gpu_decode == "on" else None
-    return DeviceChain(config, device, network, network, matting=matting, decoder=decoder)
-
-
-def _rate(run: Callable[[], list[Any]], seconds: float, images: int) -> tuple[float, tuple[int, int]]:
-    """Images a second after one run to warm up; how many files a run made, and images of all runs, the first too."""
-    made = len(run())
-    began, runs = time.perf_counter(), 0
-    while runs == 0 or time.perf_counter() - began < seconds:
-        again = len(run())
-        assert again == made, (again, made)
-        runs += 1
-    return runs * images / (time.perf_counter() - began), (made, (runs + 1) * images)
-
-
-def end_to_end(given: argparse.Namespace) -> dict[str, Any]:
-    """All cases that are asked for, photographs of one size after the other."""
-    runs = []
-    with tempfile.TemporaryDirectory(prefix="mattemill-gpu-") as name:
-        folder = Path(name)
-        pools: dict[str, list[Path]] = {}
-        for case in given.cases.split(",") if given.cases else CASES:
-            size, output, placement = case.split(":")
-            if size not in pools:
-                pools[size] = _pool(folder / f"{size}mp", SIZES[int(size)], given.photographs)
-            run = {"megapixels": int(size), **_run(folder, pools[size], given, output, placement)}
-            runs.append(run)
-            say(f"{size} MP {output} {placement}: {run['steady_images_per_second']} images/s")
-    return {"model": given.model, "from": "a folder to a folder on the same disk", "cores": cores(), "runs": runs}
-
-
-def _pool(folder: Path, size: tuple[int, int], count: int) -> list[Path]:
-    """Photographs of a size that all differ."""
-    from photographs import photographs
-
-    folder.mkdir()
-    made = []
-    for name, data in photographs(count):
-        made.append(folder / name)
-        made[-1].write_bytes(data if size == SIZES[2] else enlarged(data, size))
-    return made
-
-
-def enlarged(data: bytes, size: tuple[int, int]) -> bytes:
-    """A JPEG at another size, (width, height), with grain, without which it would decode too fast."""
-    with Image.open(io.BytesIO(data)) as image:
-        large = np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC), np.int16)
-    grain = np.random.default_rng(0).normal(0.0, 3.0, large.shape[:2]).astype(np.int16)[..., None]
-    out = io.BytesIO()
-    Image.fromarray(np.clip(large + grain, 0, 255).astype(np.uint8)).save(out, "jpeg", quality=88)
-    return out.getvalue()
-
-
-def _run(folder: Path, pool: list[Path], given: argparse.Namespace, output: str, placement: str) -> dict[str, Any]:
-    """One case: a short job to learn its rate, then one of about so many seconds."""
-    from timeline import of_counts
-
-    from mattemill.cluster.job import run_job
-    from mattemill.cluster.progress import Progress
-    from mattemill.pipeline.config import JobConfig
-
-    config = JobConfig(
-        model=given.model, output=output, placement=placement, device=given.device, confidence_threshold=0.0
-    )
-
-    def job(count: int) -> tuple[Any, Any, CoreSeconds, list[Sample], int]:
-        """Summary, timeline, core seconds, samples of the GPU, and the most bytes of the host that it took."""
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            source, sink = Path(name) / "in", Path(name) / "out"
-            source.mkdir()
-            for number in range(count):
-                os.link(pool[number % len(pool)], source / f"{number:06d}.jpg")
-            seen: list[tuple[float, int]] = []
-
-            def watch(progress: Progress) -> None:
-                seen.append((time.monotonic(), progress.done))
-                free.append(_available())
-
-            free = [_available()]
-            with CoreSeconds(0.5) as used, _sampled() as samples:
-                began = time.monotonic()
-                summary = run_job(str(source), str(sink), config, on_progress=watch)
-                ended = time.monotonic()
-            assert summary.images == summary.cut == count, (summary.images, summary.cut, summary.failed)
-            assert len(list(sink.rglob("*.png"))) == count
-            return summary, of_counts(began, ended, seen), used, samples, free[0] - min(free)
-
-    _, short, *_ = job(len(pool))
-    count = repetitions(short.whole_rate, given.seconds, 2 * len(pool))
-    summary, timeline, used, samples, host = job(count)
-    first, last, _ = timeline.steady_part()
-    by_kind = used.by_kind(first, last)
-    busy, memory = between(samples, first, last)
-    return {
-        "output": output,
-        "placement": placement,
-        "images": timeline.images,
-        "seconds": round(timeline.seconds, 2),
-        "steady_images_per_second": round(timeline.steady_rate(), 2),
-        "whole_images_per_second": round(timeline.whole_rate, 2),
-        "cores_used": round(sum(by_kind.values()) / max(1e-9, last - first), 2),
-        "core_seconds": by_kind,
-        "gpu_busy": None if busy is None else round(busy, 3),
-        "gpu_memory_bytes": memory,
-        "gpu_samples": len(samples),
-        "host_memory_bytes": host,
-        "devices": dict(summary.devices),
-        "workers": dict(summary.workers),
-        "setup_seconds": {name: round(value, 2) for name, value in summary.setup_seconds.items()},
-        "retries": summary.retries,
-        "spilled_bytes": summary.spilled_bytes,
-    }
-
-
-@contextmanager
-def _sampled() -> Iterator[list[Sample]]:
-    """What nvidia-smi says of the first GPU, four times a second; nothing where it is not installed."""
-    samples: list[Sample] = []
-    command = ["nvidia-smi", "-i", "0", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits"]
-    try:
-        process = subprocess.Popen([*command, "-lms", "250"], stdout=subprocess.PIPE, text=True)
-    except OSError:
-        yield samples
-        return
-    assert process.stdout is not None
-    said = process.stdout
-
-    def listen() -> None:
-        for line in said:
-            if (sample := parse_sample(time.monotonic(), line)) is not None:
-                samples.append(sample)
-
-    thread = threading.Thread(target=listen, daemon=True)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        process.terminate()
-        process.wait()
-        thread.join()
-
-
-def _available() -> int:
-    """Bytes of the machine's memory that could be had now."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) << 10
-    return 0
 
 
 def _version(package: str) -> str:

@@ -136,6 +136,10 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
     """All of it for people."""
     parts = result["parts"]
     lines = [f"{result['gpu']['name']} ({result['gpu']['compute_capability']}), {result['machine']['cores']} cores"]
+    if "passed" in (tests := parts.get("tests", {})):
+        skips = sum(tests["skipped_for"].values())
+        lines += ["", f"tests/gpu: {tests['passed']} passed, {len(tests['wrong'])} failed, {skips} skipped"]
+        lines += [f"  skipped {count}: {why}" for why, count in tests["skipped_for"].items()]
     if kernels := parts.get("kernels", {}).get("kernels"):
         keys = ("kernel", "ms", "gb_per_s", "share_of_copy", "largest_difference")
         lines += ["", *table(keys, [[row.get(key) for key in keys] for row in kernels])]
@@ -165,6 +169,8 @@ def lines_of(result: Mapping[str, Any]) -> list[str]:
     if runs := parts.get("end_to_end", {}).get("runs"):
         keys = ("megapixels", "output", "placement", "steady_images_per_second", "cores_used", "gpu_busy")
         lines += ["", *table(keys, [[row[key] for key in keys] for row in runs])]
+    left_out = parts.get("end_to_end", {}).get("left_out", {})
+    lines += [f"NOT MEASURED {case}: {why}" for case, why in left_out.items()]
     lines += ["", *table(("target", "wanted", "found", "met"), [list(row.values()) for row in result["targets"]])]
     failed = [f"{name}: {part['failed']}" for name, part in parts.items() if "failed" in part]
     skipped = [f"{name}: {part['skipped']}" for name, part in parts.items() if "skipped" in part]

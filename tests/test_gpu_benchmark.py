@@ -15,6 +15,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import gpu as benchmark
+import gpu_jobs
 from gpu_figures import (
     batch_rates,
     between,
@@ -26,6 +27,7 @@ from gpu_figures import (
     table,
     targets,
 )
+from gpu_tests import of_report
 
 from mattemill.pipeline.engines.gpus import find_gpus
 from mattemill.pipeline.engines.place import CPU
@@ -119,6 +121,19 @@ def part_failed(code: int, said: str) -> bool:
     return f"ended with {code}" in benchmark.part_result(code, said).get("failed", "")
 
 
+def test_the_tests_of_a_gpu_are_counted_and_a_run_of_skips_alone_is_no_pass() -> None:
+    def report(*cases: str) -> str:
+        return f"<testsuites><testsuite>{''.join(cases)}</testsuite></testsuites>"
+
+    well = '<testcase classname="a" name="x"/>'
+    skip = '<testcase classname="a" name="y"><skipped message="needs a GPU"/></testcase>'
+    wrong = '<testcase classname="a" name="z"><failure message="no"/></testcase>'
+    assert of_report(report(well, skip, skip), 0) == {"passed": 1, "wrong": [], "skipped_for": {"needs a GPU": 2}}
+    assert "all of" in of_report(report(skip), 0)["skipped"]
+    assert "a::z" in of_report(report(well, wrong), 1)["failed"]
+    assert "ended with 3" in of_report(report(well), 3)["failed"]
+
+
 def test_the_file_holds_every_part_and_reads_well() -> None:
     network = {"network": "u2netp", "place": "cuda:0 tensorrt fp16", "mean_error": 0.002, "no_graphs": ""}
     graphs = {"batches_with_graphs": batch_rates({1: [0.005], 8: [0.02]})}
@@ -149,7 +164,7 @@ def test_some_parts_and_a_trial_do_not_take_the_place_of_the_whole_file() -> Non
 
 
 def test_every_size_output_and_placement_is_a_case() -> None:
-    assert len(set(benchmark.CASES)) == 2 * 3 * 2
+    assert len(set(benchmark.CASES)) == 2 * 3 * 3
     assert "12:composite:fused" in benchmark.CASES
 
 
@@ -172,7 +187,7 @@ def test_a_network_is_compared_and_timed_by_batch(u2netp: Path, monkeypatch: pyt
 
 
 def test_a_photograph_of_12_megapixels_is_made_from_one_of_2(sample_photos: Path) -> None:
-    data = benchmark.enlarged((sample_photos / "astronaut.jpg").read_bytes(), (800, 600))
+    data = gpu_jobs.enlarged((sample_photos / "astronaut.jpg").read_bytes(), (800, 600))
     with Image.open(io.BytesIO(data)) as image:
         assert image.size == (800, 600)
-    assert benchmark.SIZES[12][0] * benchmark.SIZES[12][1] == 12_500_000
+    assert gpu_jobs.SIZES[12][0] * gpu_jobs.SIZES[12][1] == 12_500_000
