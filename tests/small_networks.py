@@ -15,9 +15,17 @@ _NEVER = -30.0  # the logit of 'certainly not'
 
 
 def write_birefnet(
-    path: Path, side: int | str = 1024, gain: float = 20.0, *, out: int = 1024, deform: bool = True
+    path: Path,
+    side: int | str = 1024,
+    gain: float = 20.0,
+    *,
+    out: int = 1024,
+    deform: bool = True,
+    batch: int | str = 1,
 ) -> Path:
     """An ONNX file of BiRefNet's contract: input_image -> output_image, `gain` times red.
+
+    batch: a number is also in the shapes on the way, as the windows of its transformer have it; a name is free.
 
     deform: a modulated deformable convolution of 3 x 3 at 1/16 of the size lies on the way, as in its decoder, whose
     offsets come from the picture; its result counts for a hundredth.
@@ -54,13 +62,19 @@ def write_birefnet(
         ]
         weights.append(to_tensor(np.array([1, 1, 16, 16], np.float32), "scales"))
         last = "sum"
-    nodes.append(helper.make_node("Identity", [last], ["output_image"]))
+    if isinstance(batch, int):
+        nodes.append(helper.make_node("Reshape", [last, "shape"], ["output_image"]))
+        weights.append(
+            to_tensor(np.array([batch, 1, *([side, side] if isinstance(side, int) else [out, out])]), "shape")
+        )
+    else:
+        nodes.append(helper.make_node("Identity", [last], ["output_image"]))
     value = helper.make_tensor_value_info
     graph = helper.make_graph(
         nodes,
         "birefnet",
-        [value("input_image", 1, [1, 3, side, side])],
-        [value("output_image", 1, [1, 1, side, side])],
+        [value("input_image", 1, [batch, 3, side, side])],
+        [value("output_image", 1, [batch, 1, side, side])],
         weights,
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), str(path))

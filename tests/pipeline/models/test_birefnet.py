@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from small_networks import write_birefnet
 
-from mattemill.pipeline.engines.catalogue import recipe_of
+from mattemill.pipeline.engines.catalogue import BUCKETS, recipe_of
 from mattemill.pipeline.engines.compile_engine import compile_engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
 from mattemill.pipeline.engines.prepare import prepare
@@ -116,11 +116,32 @@ def test_the_file_that_an_engine_is_built_from_says_the_same_without_its_deforma
     assert float(np.abs(got - plain).mean()) < tolerance
 
 
+@pytest.mark.parametrize(("batch", "largest"), [(1, 1), ("n", BUCKETS[-1])])
+def test_it_is_run_with_the_batch_that_its_file_was_exported_with(
+    batch: int | str, largest: int, tmp_path: Path
+) -> None:
+    """The published files are of one image, in the shapes of their windows, too: two at once would be an error."""
+    pytest.importorskip("onnx", reason="needs the onnx package, which is not installed")
+    path = write_birefnet(tmp_path / "birefnet.onnx", batch=batch, deform=False)
+    recipe = recipe_of(BIREFNET_GENERAL, path, "tensorrt", "fp32")
+    ((sizes,),) = recipe.profiles
+    assert (sizes.smallest, sizes.largest) == ((1, 3, 1024, 1024), (largest, 3, 1024, 1024))
+    prepared = tmp_path / "prepared.onnx"
+    prepared.write_bytes(prepare(path, recipe))
+    two = {"input_image": np.zeros((2, 3, 1024, 1024), np.float32)}
+    if largest == 1:
+        with pytest.raises(EngineError):
+            OnnxRuntimeEngine(prepared).run(two)
+    else:
+        assert OnnxRuntimeEngine(prepared).run(two)["output_image"].shape == (2, 1, 1024, 1024)
+
+
+@pytest.mark.parametrize("batch", [1, "n"])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_tensorrt_builds_it_for_batches_in_every_precision(precision: Precision, tmp_path: Path) -> None:
+def test_tensorrt_builds_it_in_every_precision(precision: Precision, batch: int | str, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="needs the onnx package, which is not installed")
     rtx = pytest.importorskip("tensorrt_rtx", reason="needs tensorrt-rtx, which is not installed")
-    path = write_birefnet(tmp_path / "birefnet.onnx")
+    path = write_birefnet(tmp_path / "birefnet.onnx", batch=batch)
     recipe = recipe_of(BIREFNET_GENERAL, path, "tensorrt_rtx", precision)
     assert recipe.profiles[0][0].largest[2:] == (1024, 1024)
     assert len(compile_engine(rtx, prepare(path, recipe), recipe).plan) > 1000
