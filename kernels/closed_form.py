@@ -129,7 +129,8 @@ def _laplacian(windows: _Windows, free: Mask) -> Plane:
     # delta_ij - (1 + d_i S d_j) / 9, of a window's pixels i and j: symmetric
     pairs = np.zeros((9, 9, len(middle) + 1), np.float32)
     for i in range(8):
-        along = _times(inverse, windows.apart[i])
+        # In double: S is large where colours are flat, and what it says of colours that are not cancels.
+        along = _times(inverse, windows.apart[i]).astype(np.float32)
         for j in range(i + 1, 9):
             affinity = np.einsum("cn,cn->n", along, windows.apart[j], out=pairs[i, j, :-1])
             affinity += 1
@@ -190,7 +191,7 @@ def _lines(windows: _Windows, alpha: Plane) -> Plane:
     flat = alpha.ravel()
     values = np.stack([flat[member] for member in windows.members])
     together = np.einsum("kcn,kn->cn", windows.apart, values) * np.float32(1 / 9)
-    slopes = _times(_inverse(windows.covariance, _LINES_EPSILON), together)
+    slopes = _times(_inverse(windows.covariance, _LINES_EPSILON).astype(np.float32), together)
     # One more plane than lines: how many windows a pixel lies in.
     planes = out.reshape(5, -1)
     middle = windows.members[4]
@@ -205,20 +206,20 @@ def _lines(windows: _Windows, alpha: Plane) -> Plane:
     return out
 
 
-def _inverse(covariance: Plane, epsilon: float) -> Plane:
+def _inverse(covariance: Plane, epsilon: float) -> npt.NDArray[np.float64]:
     """Inverse of n symmetric 3x3 matrices with `epsilon` on the diagonal, by cofactors; in double, for they cancel.
 
-    Both float32 (6, n), by `_PAIRS`.
+    float32 (6, n), by `_PAIRS`; so is the inverse, in float64.
     """
     wide = covariance.astype(np.float64)
     wide[:3] += epsilon
     a, b, c, d, e, f = wide
     out = np.stack([b * c - f * f, a * c - e * e, a * b - d * d, e * f - d * c, d * f - e * b, d * e - a * f])
     out /= a * out[0] + d * out[3] + e * out[4]
-    return out.astype(np.float32)
+    return out
 
 
-def _times(matrix: Plane, vector: Plane) -> Plane:
+def _times(matrix: npt.NDArray[Any], vector: Plane) -> npt.NDArray[Any]:
     """n symmetric matrices (6, n) by n vectors (3, n): (3, n)."""
     a, b, c, d, e, f = matrix
     x, y, z = vector

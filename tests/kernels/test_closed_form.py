@@ -141,3 +141,24 @@ def test_where_no_window_fits_the_free_pixels_are_neither_in_nor_out(shape: tupl
 def test_sizes_that_differ_are_named() -> None:
     with pytest.raises(ValueError, match="not of one size"):
         closed_form_matte(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8))
+
+
+def test_where_colours_are_clean_and_change_slowly_the_laplacian_keeps_its_digits() -> None:
+    """S is large there; S d_i in float32 put alpha up to .2 off on a rendered photograph."""
+    image = cv2.resize(stripes(160, 120)[0], (30, 40), interpolation=cv2.INTER_AREA)
+    free = np.zeros((44, 34), bool)
+    free[5:-5, 10:-10] = True
+    colours = np.pad(image.astype(np.float32) / np.float32(255), ((2, 2), (2, 2), (0, 0)), mode="edge")
+    windows = closed_form._windows(colours, free)
+    apart = windows.apart.astype(np.float64).transpose(2, 0, 1)
+    a, b, c, d, e, f = windows.covariance.astype(np.float64)
+    inner = np.linalg.inv(np.stack([a, d, e, d, b, f, e, f, c], 1).reshape(-1, 3, 3) + 1e-7 * np.eye(3))
+    pairs = -(1 + np.einsum("nki,nij,nlj->nkl", apart, inner, apart, optimize=True)) / 9
+    members = np.stack(windows.members, 1)
+    exact = np.zeros((free.size, free.size))
+    np.add.at(exact, (members[:, :, None], members[:, None, :]), pairs)
+    found = closed_form._laplacian(windows, free)
+    at = np.flatnonzero(free)
+    for number in (*range(12), *range(13, 25)):
+        beside = at + (number // 5 - 2) * free.shape[1] + number % 5 - 2
+        assert np.abs(found[number] - exact[at, beside]).max() < 5e-5
