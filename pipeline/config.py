@@ -21,7 +21,7 @@ from typing import Any
 from mattemill.pipeline.errors import ConfigError
 from mattemill.pipeline.finishing_settings import check_finishing
 
-MATTE_VERSION = 4
+MATTE_VERSION = 5
 """Raise it when code changes the pixels of a matte: every image becomes due again."""
 
 _CHOICES: dict[str, tuple[str, ...]] = {
