@@ -83,14 +83,20 @@ def test_the_networks_that_a_job_needs_are_opened_at_its_place(
     assert found == opened
 
 
-def test_it_is_another_job_with_the_chain_and_without_it_the_same_as_before_there_was_one() -> None:
+def test_it_is_another_job_with_the_chain_and_without_it_the_same_as_before_there_was_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mattemill.pipeline.config.MATTE_VERSION", 4)  # that there was then
     hashes = {"detect": "0" * 64}
     without = JobConfig(refine="guided")
     assert ON.fingerprint(hashes) != without.fingerprint(hashes)
     assert without.fingerprint(hashes) == "3ac93c241f72de27"
 
 
-def test_decoding_on_the_gpu_is_another_job_and_without_it_the_chain_is_the_same_as_before() -> None:
+def test_decoding_on_the_gpu_is_another_job_and_without_it_the_chain_is_the_same_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("mattemill.pipeline.config.MATTE_VERSION", 4)  # that there was then
     hashes = {"detect": "0" * 64}
     assert replace(ON, gpu_decode="on").fingerprint(hashes) != ON.fingerprint(hashes)
     assert ON.fingerprint(hashes) == "dd383df3401a2672"
