@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
 
 from mattemill.kernels.cuda.compose import alpha_bytes, compose_over, compose_rgba
 from mattemill.kernels.cuda.device import Device, DeviceArray, blocks
+from mattemill.kernels.cuda.errors import CudaError
 from mattemill.kernels.cuda.foreground import estimate_foreground
 from mattemill.kernels.cuda.paste import paste_masks
 from mattemill.kernels.cuda.png_up import png_up
@@ -18,7 +19,8 @@ from mattemill.pipeline.device_chain.decode_ahead import DecodeAhead
 from mattemill.pipeline.device_chain.device_decoder import DeviceDecoder
 from mattemill.pipeline.device_chain.device_network import DeviceEngine, DeviceNetwork
 from mattemill.pipeline.device_chain.device_refiners import make_device_refiner
-from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.engines.gpu_faults import gpu_fault
+from mattemill.pipeline.errors import ConfigError, DeviceLostError
 from mattemill.pipeline.finishing import fitted
 from mattemill.pipeline.images.decode import decode
 from mattemill.pipeline.models.load import LOCALISER
@@ -62,8 +64,9 @@ class DeviceChain:
     from these by the code of the stages themselves.
 
     localiser, network: that find and segment; may be one. second: for doubt. matting: for refine = 'network'. decoder:
-    of the JPEGs that it takes; the others, and all of them without one, are decoded on the host. Raises ConfigError for
-    settings that it has no kernels for, see `why_not`.
+    of the JPEGs that it takes; the others, and all of them without one, are decoded on the host. lose: told why the
+    device cannot be used in this process any more. Raises ConfigError for settings that it has no kernels for, see
+    `why_not`.
     """
 
     name = "cut"
@@ -77,6 +80,7 @@ class DeviceChain:
         second: DeviceNetwork | None = None,
         matting: DeviceEngine | None = None,
         decoder: DeviceDecoder | None = None,
+        lose: Callable[[str], None] = lambda why: None,
     ) -> None:
         if lacking := why_not(config):
             raise ConfigError(f"the device chain cannot do {lacking}; these photographs go the host's way")
@@ -85,6 +89,7 @@ class DeviceChain:
         self._on = device
         self._staging = Staging(device)
         self._decoder = decoder
+        self._lose = lose
         self._refine = make_device_refiner(config, device, matting)
         self._room = Room.for_networks(localiser, network)
         # Of the networks they use what `asks.BatchNetwork` says, and their card.
@@ -113,7 +118,15 @@ class DeviceChain:
     def __call__(self, items: Sequence[tuple[Any, ...]]) -> list[StageResult]:
         ahead = DecodeAhead(self._decoder, [photo for photo, *_ in items])
         numbered = [(photo, index, ahead) for index, (photo, *_) in enumerate(items)]
-        return run_together(self.name, self.device, numbered, self._one, self._room)
+        try:
+            return run_together(self.name, self.device, numbered, self._one, self._room)
+        except CudaError as error:
+            # Said by whatever waits next for the stream; no kernel runs any more, whatever the photograph.
+            if gpu_fault([str(error)]) != "lost":
+                raise
+            said = f"the device chain failed on {self.device} ({error})"
+            self._lose(said)
+            raise DeviceLostError(f"{said}; the process must be replaced") from error
 
     def _one(self, steps: Steps, photo: Photo, index: int, ahead: DecodeAhead) -> Asking[Done]:
         with steps.step("detect", self.device):

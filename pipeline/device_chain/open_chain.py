@@ -68,6 +68,6 @@ def open_chain(
     second = None if config.second_network == "none" else network(config.second_network)
     matting = engine(matting_card(config.refine)) if config.refines_by_network else None
     decoder = DeviceDecoder(device, place.gpu) if config.gpu_decode == "on" else None
-    chain = DeviceChain(config, device, localiser, cuts, second, matting, decoder)
+    chain = DeviceChain(config, device, localiser, cuts, second, matting, decoder, lane.lose)
     lane.before_close(chain.close)
     return chain

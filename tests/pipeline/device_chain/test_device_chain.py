@@ -6,6 +6,7 @@ import functools
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +17,13 @@ from mattemill.kernels.cuda.counted_driver import CountedDriver
 from mattemill.kernels.cuda.cpu_build import compiler
 from mattemill.kernels.cuda.cpu_driver import CpuDriver
 from mattemill.kernels.cuda.device import Device
+from mattemill.kernels.cuda.errors import KernelLaunchError
 from mattemill.pipeline.config import JobConfig
 from mattemill.pipeline.device_chain.device_chain import DeviceChain, why_not
 from mattemill.pipeline.device_chain.device_matting import lines_shapes
 from mattemill.pipeline.device_chain.device_network import DeviceNetwork, HostMemoryEngine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
-from mattemill.pipeline.errors import ConfigError
+from mattemill.pipeline.errors import ConfigError, DeviceLostError
 from mattemill.pipeline.images.header import read_header
 from mattemill.pipeline.models.cache import model_path
 from mattemill.pipeline.models.cards import card_of
@@ -176,3 +178,50 @@ def test_what_the_chain_has_no_kernel_for_is_named() -> None:
         DeviceChain(JobConfig(refine="vitmatte"), _counted()[1], network, network)
     with pytest.raises(ConfigError, match="opened without a network for refine = network"):
         DeviceChain(JobConfig(refine="network"), _counted()[1], network, network)
+
+
+class _Dying(CountedDriver):
+    """A driver whose device fails in a kernel, and says so from then on whenever it is asked for anything."""
+
+    def __init__(self, kernel: str, said: str) -> None:
+        super().__init__(CpuDriver())
+        self._kernel, self._said, self.is_dead = kernel, said, False
+
+    def launch(self, function: Any, *arguments: Any, **options: Any) -> None:
+        self.is_dead |= function.name == self._kernel
+        super().launch(function, *arguments, **options)
+
+    def copy_out(self, *arguments: Any) -> None:
+        self._check()
+        super().copy_out(*arguments)
+
+    def copy_in(self, *arguments: Any) -> None:
+        self._check()
+        super().copy_in(*arguments)
+
+    def _check(self) -> None:
+        if self.is_dead:
+            raise KernelLaunchError(self._said)
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        ("cuMemcpyDtoHAsync failed: an illegal memory access was encountered", DeviceLostError),
+        ("cuLaunchKernel failed: invalid argument", KernelLaunchError),
+    ],
+)
+def test_a_device_that_is_lost_in_a_kernel_ends_the_process_and_not_the_photograph(
+    said: str, error: type[Exception], sample_photos: Path
+) -> None:
+    driver = _Dying("foreground_reduce", said)
+    device = Device(driver)
+    network = DeviceNetwork(_CARD, HostMemoryEngine(_Discs(), {_CARD.output.names[0]: (1, 320, 320)}), device)
+    lost: list[str] = []
+    config = JobConfig(refine="guided", confidence_threshold=0.0)
+    chain = DeviceChain(config, device, network, network, lose=lost.append)
+    photo = _reduced(sample_photos / "cat.png", 4)
+    for _ in range(2):  # at the kernel, and at the next photograph's upload
+        with pytest.raises(error):
+            chain([(photo,)])
+    assert len(lost) == (2 if error is DeviceLostError else 0)
