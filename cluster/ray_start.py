@@ -78,7 +78,10 @@ def ray_running(address: str | None, *, workers: int, gpus: int, store_bytes: in
     without draining it.
     """
     if "ray" in sys.modules and sys.modules["ray"].is_initialized():
-        yield _smallest_store(store_bytes)
+        try:
+            yield _smallest_store(store_bytes)
+        finally:
+            end_ray_threads()  # whoever has connected may shut it down next
         return
     # Left in the environment after the start: the C++ core and later workers read it too.
     if address is None:

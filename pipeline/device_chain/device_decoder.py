@@ -35,7 +35,8 @@ class DeviceDecoder:
     What `decode` makes of a JPEG by libjpeg it makes by nvJPEG: other rounding in the inverse DCT and in the chroma, so
     a job with it has another fingerprint. What must not depend on it:
     Which decoder takes a photograph, and so its pixels, shall not follow from its batch: the GPU's dedicated hardware,
-    which takes a share of a batch, is left out.
+    which takes a share of a batch, is left out, and what is refused in a batch is asked for again alone. What is
+    refused alone, the host decodes, with a line in the log.
     A damaged file fails with its reason. nvImageCodec gives a picture for a scan that was cut and closed (its CPU
     backend does; the GPU's is unknown), so libjpeg decodes every file first, at an eighth of its size: that reads every
     code of it, in 0.55 of the time of a whole decoding (0.53 to 0.57 on photographs of 2 and 12 MP).
@@ -87,28 +88,38 @@ class DeviceDecoder:
         """
         results: list[DeviceArray | ImageError | None] = [*self._damages(_damage, photos)]
         whole = [at for at, damage in enumerate(results) if damage is None]
-        if not whole:
-            return results
+        self._fill(results, photos, whole)
+        for at in whole:
+            if results[at] is None and len(whole) > 1:
+                self._fill(results, photos, [at])  # what there was no memory for beside the others
+            if results[at] is None:
+                _LOG.warning("event=gpu_decode_refused key=%s decoded_by=simplejpeg", photos[at].ref.key)
+        return results
+
+    def _fill(
+        self, results: list[DeviceArray | ImageError | None], photos: Sequence[Photo], chosen: Sequence[int]
+    ) -> None:
+        """Decode the chosen photographs at once, and put those that it decodes into their places."""
+        if not chosen:
+            return
         handle = 0 if self._on.stream is None else self._on.stream.handle
-        streams = [self._codec.CodeStream(np.ascontiguousarray(photos[at].data)) for at in whole]
+        streams = [self._codec.CodeStream(np.ascontiguousarray(photos[at].data)) for at in chosen]
         try:
             images = self._decoder.decode(streams, params=self._params, cuda_stream=handle)
         except RuntimeError as error:
             self._on.synchronise()  # raises what is wrong where nothing runs on the device any more
             raise EngineError(f"nvImageCodec failed on {self._name} ({error})") from error
         try:
-            for at, image in zip(whole, images, strict=True):
+            for at, image in zip(chosen, images, strict=True):
                 results[at] = self._copied(photos[at], image)
         finally:
             # How the library gives its memory back is its own affair: from here on nothing waits for any of it.
             self._on.synchronise()
-        return results
 
     def _copied(self, photo: Photo, image: Image | None) -> DeviceArray | None:
         """A copy in the driver's memory, rows as far apart as they were; behind the decoding, in the stream."""
         shape = (photo.header.height, photo.header.width, 3)
         if image is None or image.buffer_kind != self._kind or tuple(image.shape) != shape:
-            _LOG.warning("event=gpu_decode_refused key=%s decoded_by=simplejpeg", photo.ref.key)
             return None
         row, pixel, channel = image.strides
         if (pixel, channel) != (3, 1) or np.dtype(image.dtype) != np.uint8:

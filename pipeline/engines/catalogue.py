@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mattemill.pipeline.engines.onnx_hash import onnx_sha256
-from mattemill.pipeline.engines.prepare import input_channels, tools_of, written_batch
+from mattemill.pipeline.engines.prepare import input_channels, tools_of
 from mattemill.pipeline.engines.recipe import Backend, EngineRecipe, Precision, Profile, ShapeRange
 from mattemill.pipeline.matting.vitmatte import LARGEST, MULTIPLE
 from mattemill.pipeline.models.card import ModelCard
@@ -47,11 +47,11 @@ def profiles_of(card: ModelCard, path: Path) -> tuple[Profile, ...]:
     """Shapes that a job gives the network. None for YOLOX and NanoDet, whose exports have their batch of one built in.
 
     RT-DETR's exports leave all sizes free and are run at one; ViTMatte is shown one window at a time. BiRefNet's have
-    the batch with which they were made in the shapes of their windows: one of one image takes no other.
+    their batch of one in the shapes of its windows, too, and one image at 1,024 px is work enough for a GPU.
     """
     if card.family in ("yolox", "nanodet"):
         return ()
-    if card.family == "rtdetr":
+    if card.family in ("rtdetr", "birefnet"):
         one = (1, 3, *card.input.size)
         return ((ShapeRange(card.input.name, one, one, one),),)
     if card.family == "vitmatte":
@@ -72,6 +72,4 @@ def profiles_of(card: ModelCard, path: Path) -> tuple[Profile, ...]:
             ),
         )
     size = card.input.size
-    if card.family == "birefnet" and (batch := written_batch(path, card.input.name)) is not None:
-        smallest = usual = largest = batch
     return ((ShapeRange(card.input.name, (smallest, 3, *size), (usual, 3, *size), (largest, 3, *size)),),)

@@ -114,7 +114,8 @@ def _batched(card: ModelCard, path: Path) -> tuple[bytes | None, tuple[int, ...]
 
     try:
         recipe = recipe_of(card, path, "tensorrt", "fp32")  # of its profiles; nothing is built
-        return prepare(path, recipe), BUCKETS if recipe.profiles else ()
+        batches = [(ranges[0].smallest[0], ranges[0].largest[0]) for ranges in recipe.profiles]
+        return prepare(path, recipe), tuple(n for n in BUCKETS if any(low <= n <= high for low, high in batches))
     except EngineError as error:
         _LOG.warning("engine model=%s batch=1 why=%r", card.name, str(error))
         return None, ()

@@ -67,15 +67,6 @@ def input_channels(path: Path, name: str) -> int:
     raise ModelError(f"{path}: has no input {name}; it has {', '.join(given.name for given in model.graph.input)}")
 
 
-def written_batch(path: Path, name: str) -> int | None:
-    """The batch that an input has in the file; None where it is free. Raises ModelError, EngineError as `prepare`."""
-    for given in _load(path).graph.input:
-        if given.name == name:
-            first = given.type.tensor_type.shape.dim[0]
-            return int(first.dim_value) if first.HasField("dim_value") else None
-    raise ModelError(f"{path}: has no input {name}")
-
-
 def _load(path: Path) -> Any:
     onnx = _onnx()
     try:

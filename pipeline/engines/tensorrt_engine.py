@@ -102,7 +102,9 @@ class TensorRtEngine:
                     if gpu_fault(failure.texts) != "memory":
                         raise
                     # Memory that graphs take is none that a smaller batch should make up for.
-                    if not self._graphs.give_back() and not self._caps.halve(image, batch.bucket):
+                    if not self._graphs.give_back() and (
+                        batch.bucket == buckets[0] or not self._caps.halve(image, batch.bucket)
+                    ):
                         raise
                     while flying:
                         self._land(*flying.popleft(), outputs, count)
@@ -128,8 +130,15 @@ class TensorRtEngine:
         """
         self._lane.check()
         try:
-            self._set_shapes(shapes)
-            self._execute(addresses)
+            try:
+                self._set_shapes(shapes)
+                self._execute(addresses)
+            except CallFailed as failure:
+                # What graphs take shall cost no pass its memory.
+                if gpu_fault(failure.texts) != "memory" or not self._graphs.give_back():
+                    raise
+                self._set_shapes(shapes)
+                self._execute(addresses)
         except CallFailed as failure:
             raise self._error(failure) from failure.__cause__
 

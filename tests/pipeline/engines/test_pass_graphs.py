@@ -338,6 +338,22 @@ def test_passes_over_the_same_memory_of_the_device_become_a_graph() -> None:
     case.close()
 
 
+def test_a_pass_over_the_devices_memory_that_does_not_fit_takes_the_graphs_memory_and_is_put_in_again() -> None:
+    case = Case()
+    into, out = device_arrays(case, 2)
+    for _ in range(3):
+        enqueue(case, into, out, 2)
+    assert case.engine.graphs_held == 1
+    case.fake.faults = ["Error Code 2: OutOfMemory (Requested size was 1 bytes.)"]
+    enqueue(case, into, out, 1)
+    assert case.engine.graphs_held == 0
+    case.fake.faults = ["Error Code 2: OutOfMemory (Requested size was 1 bytes.)"]
+    with pytest.raises(EngineError, match="OutOfMemory"):
+        put(case, into, out, 1)
+    del into, out
+    case.close()
+
+
 def test_a_trial_waits_for_the_pass_before_where_nothing_else_does() -> None:
     case = Case("auto")
     into, out = device_arrays(case, 2)

@@ -272,3 +272,14 @@ def test_the_fakes_have_what_the_protocols_have_with_the_same_parameters(fake: t
     for name in methods:
         ours, theirs = inspect.signature(getattr(protocol, name)), inspect.signature(getattr(fake, name))
         assert list(ours.parameters) == list(theirs.parameters), name
+
+
+def test_a_batch_that_has_no_smaller_one_in_its_profile_and_does_not_fit_is_an_error_of_the_engine_each_time() -> None:
+    four = (4, *_IMAGE)
+    case = Case(profiles=[(four, four, four)])
+    for _ in range(2):
+        case.fake.faults = ["Error Code 2: OutOfMemory (Requested size was 1 bytes.)"]
+        with pytest.raises(EngineError, match="OutOfMemory"):
+            case.engine.run({"x": images(4)})
+    given = images(3)
+    np.testing.assert_array_equal(case.engine.run({"x": given})["y"], 2 * given + 1)

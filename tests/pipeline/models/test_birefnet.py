@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 from small_networks import write_birefnet
 
-from mattemill.pipeline.engines.catalogue import BUCKETS, recipe_of
+from mattemill.pipeline.engines.catalogue import recipe_of
 from mattemill.pipeline.engines.compile_engine import compile_engine
 from mattemill.pipeline.engines.onnxruntime_engine import OnnxRuntimeEngine
+from mattemill.pipeline.engines.open_engine import _batched
 from mattemill.pipeline.engines.prepare import prepare
 from mattemill.pipeline.engines.recipe import PRECISIONS, Precision
 from mattemill.pipeline.errors import EngineError
@@ -116,24 +117,23 @@ def test_the_file_that_an_engine_is_built_from_says_the_same_without_its_deforma
     assert float(np.abs(got - plain).mean()) < tolerance
 
 
-@pytest.mark.parametrize(("batch", "largest"), [(1, 1), ("n", BUCKETS[-1])])
-def test_it_is_run_with_the_batch_that_its_file_was_exported_with(
-    batch: int | str, largest: int, tmp_path: Path
-) -> None:
-    """The published files are of one image, in the shapes of their windows, too: two at once would be an error."""
+@pytest.mark.parametrize("batch", [1, "n"])
+def test_it_is_run_one_image_at_a_time_in_every_engine(batch: int | str, tmp_path: Path) -> None:
+    """The published files have a batch of one in the shapes of their windows: two at once would be an error."""
     pytest.importorskip("onnx", reason="needs the onnx package, which is not installed")
     path = write_birefnet(tmp_path / "birefnet.onnx", batch=batch, deform=False)
-    recipe = recipe_of(BIREFNET_GENERAL, path, "tensorrt", "fp32")
-    ((sizes,),) = recipe.profiles
-    assert (sizes.smallest, sizes.largest) == ((1, 3, 1024, 1024), (largest, 3, 1024, 1024))
-    prepared = tmp_path / "prepared.onnx"
-    prepared.write_bytes(prepare(path, recipe))
-    two = {"input_image": np.zeros((2, 3, 1024, 1024), np.float32)}
-    if largest == 1:
-        with pytest.raises(EngineError):
-            OnnxRuntimeEngine(prepared).run(two)
-    else:
-        assert OnnxRuntimeEngine(prepared).run(two)["output_image"].shape == (2, 1, 1024, 1024)
+    ((sizes,),) = recipe_of(BIREFNET_GENERAL, path, "tensorrt", "fp32").profiles
+    assert sizes.smallest == sizes.largest == (1, 3, 1024, 1024)
+    prepared, buckets = _batched(BIREFNET_GENERAL, path)
+    assert buckets == (1,)
+    assert prepared is not None
+    (tmp_path / "prepared.onnx").write_bytes(prepared)
+    engine = OnnxRuntimeEngine(tmp_path / "prepared.onnx", buckets=buckets)
+    two = np.random.default_rng(3).random((2, 3, 1024, 1024), np.float32)
+    plain = OnnxRuntimeEngine(path)
+    together = engine.run({"input_image": two})["output_image"]
+    for image, got in zip(two, together, strict=True):
+        assert np.array_equal(got, plain.run({"input_image": image[None]})["output_image"][0])
 
 
 @pytest.mark.parametrize("batch", [1, "n"])
