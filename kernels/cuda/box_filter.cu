@@ -53,12 +53,12 @@ __device__ __forceinline__ void sum_up(float* values, float* warp_sums, int n) {
 
 // A block makes kRun means of one row. What they cover lies in shared memory, as the distance from one of the values, so
 // that sums keep their digits. Shared memory: kRun + 2 * radius + 1 floats.
-// in: (planes, height, width) float; out: one plane for each blockIdx.z.
+// in: (planes, height, width) float; out: one plane for each blockIdx.z. Blocks along x are rows: y has too few for them.
 KERNEL(256) box_rows(const float* in, float* out, int height, int width, int radius, int repeat, int layout) {
   DYNAMIC_SHARED(float, sums);  // sums[i + 1]: of the values up to and with i
   __shared__ float warp_sums[kRun / 32];
-  const int t = threadIdx.x, k = blockIdx.z, left = blockIdx.x * kRun - radius, n = kRun + 2 * radius;
-  const long long plane = (long long)height * width, row = (long long)blockIdx.y * width;
+  const int t = threadIdx.x, k = blockIdx.z, left = blockIdx.y * kRun - radius, n = kRun + 2 * radius;
+  const long long plane = (long long)height * width, row = (long long)blockIdx.x * width;
   const float centre = product(in, plane, layout, k, row + min(left + radius, width - 1));
   for (int i = t; i < n; i += kRun) sums[i + 1] = of_row(in, plane, layout, k, row, left + i, width, repeat, centre);
   if (t == 0) sums[0] = 0.f;

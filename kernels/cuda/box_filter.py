@@ -37,7 +37,7 @@ def box_mean(
     rows, out = (device.empty((count, height, width), np.float32) for _ in range(2))
     device.launch(
         "box_rows",
-        (blocks(width, _RUN), height, count),
+        (height, blocks(width, _RUN), count),
         (_RUN, 1, 1),
         planes,
         rows,
