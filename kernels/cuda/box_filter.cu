@@ -51,14 +51,22 @@ __device__ __forceinline__ void sum_up(float* values, float* warp_sums, int n) {
   __syncthreads();
 }
 
+// What becomes of the sum of a square, or of its row, given as the distance from `count` times the centre. scale 0: the
+// mean. Else the sum times it, as cv2.blur rounds: sums of whole numbers below 2^24 are exact in floats.
+__device__ __forceinline__ float of_sum(float total, int count, float centre, double scale) {
+  if (scale == 0) return total / (float)count + centre;
+  return (float)((double)(total + centre * (float)count) * scale);
+}
+
 // A block makes kRun means of one row. What they cover lies in shared memory, as the distance from one of the values, so
 // that sums keep their digits. Shared memory: kRun + 2 * radius + 1 floats.
-// in: (planes, height, width) float; out: one plane for each blockIdx.z.
-KERNEL(256) box_rows(const float* in, float* out, int height, int width, int radius, int repeat, int layout) {
+// in: (planes, height, width) float; out: one plane for each blockIdx.z. Blocks along x are rows: y has too few for them.
+KERNEL(256) box_rows(const float* in, float* out, int height, int width, int radius, int repeat, int layout,
+                     double scale) {
   DYNAMIC_SHARED(float, sums);  // sums[i + 1]: of the values up to and with i
   __shared__ float warp_sums[kRun / 32];
-  const int t = threadIdx.x, k = blockIdx.z, left = blockIdx.x * kRun - radius, n = kRun + 2 * radius;
-  const long long plane = (long long)height * width, row = (long long)blockIdx.y * width;
+  const int t = threadIdx.x, k = blockIdx.z, left = blockIdx.y * kRun - radius, n = kRun + 2 * radius;
+  const long long plane = (long long)height * width, row = (long long)blockIdx.x * width;
   const float centre = product(in, plane, layout, k, row + min(left + radius, width - 1));
   for (int i = t; i < n; i += kRun) sums[i + 1] = of_row(in, plane, layout, k, row, left + i, width, repeat, centre);
   if (t == 0) sums[0] = 0.f;
@@ -74,13 +82,13 @@ KERNEL(256) box_rows(const float* in, float* out, int height, int width, int rad
   } else {
     total = sums[last + 1 - left] - sums[first - left];
   }
-  out[k * plane + row + x] = total / (float)(last - first + 1) + centre;
+  out[k * plane + row + x] = of_sum(total, last - first + 1, centre, scale);
 }
 
 const int kColumn = 32;  // rows of a thread
 
 // A thread slides down kColumn rows of one column. In place would be wrong: windows overlap.
-KERNEL(256) box_columns(const float* in, float* out, int height, int width, int radius, int repeat) {
+KERNEL(256) box_columns(const float* in, float* out, int height, int width, int radius, int repeat, double scale) {
   const int x = blockIdx.x * blockDim.x + threadIdx.x, top = blockIdx.y * kColumn;
   if (x >= width) return;
   const float* column = in + (long long)blockIdx.z * height * width + x;
@@ -93,7 +101,7 @@ KERNEL(256) box_columns(const float* in, float* out, int height, int width, int 
     const int enters = y + radius, leaves = y - radius;
     if (repeat || enters < height) total += column[(long long)min(enters, height - 1) * width] - centre;
     const int count = repeat ? 2 * radius + 1 : min(enters, height - 1) - max(leaves, 0) + 1;
-    to[(long long)y * width] = total / (float)count + centre;
+    to[(long long)y * width] = of_sum(total, count, centre, scale);
     if (repeat || leaves >= 0) total -= column[(long long)max(leaves, 0) * width] - centre;
   }
 }

@@ -14,6 +14,7 @@ from mattemill.kernels.cuda.errors import KernelLaunchError
 from mattemill.kernels.cuda.sources import KernelSources, Signature, packaged_sources
 
 _LARGEST_PRODUCT = 2**30  # of the sizes before and after a resize along one axis: resample.cuh counts in 31 bits
+_LARGEST_GRID: Extent = (2**31 - 1, 65_535, 65_535)  # CUDA C++ Programming Guide, Technical Specifications
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +134,15 @@ class Device:
         """Launch a kernel. The types of its parameters, read from the source, say how plain numbers travel.
 
         An array goes as its address, None as a null pointer. Nothing happens when the grid has no blocks. Raises
-        KernelLaunchError when the arguments are not those of the kernel.
+        KernelLaunchError when the arguments are not those of the kernel, or the grid is larger than a GPU takes.
         """
         signature = self._signatures.get(name)
         if signature is None:
             raise KernelLaunchError(f"there is no kernel {name}")
         if math.prod(block) > signature.max_threads:
             raise KernelLaunchError(f"kernel {name}: a block of {block} is over its {signature.max_threads} threads")
+        if any(count > most for count, most in zip(grid, _LARGEST_GRID, strict=True)):
+            raise KernelLaunchError(f"kernel {name}: a grid of {grid} blocks is over the largest, {_LARGEST_GRID}")
         if 0 in grid:
             return
         if name not in self._functions:

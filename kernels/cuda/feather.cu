@@ -3,12 +3,13 @@
 
 const int kLine = 128;  // outputs of a block
 
-// vertical: down the columns, else along the rows. Shared memory: 2 * radius + 1 weights, and for rows the strip.
+// Blocks along x are rows. vertical: down the columns, else along the rows. Shared memory: 2 * radius + 1 weights, and
+// for rows the strip.
 KERNEL(128) feather_axis(const float* in, long long stride, float* out, int height, int width, int radius, float sigma,
                          int vertical) {
   DYNAMIC_SHARED(float, weights);
   float* strip = weights + 2 * radius + 1;
-  const int t = threadIdx.x, y = blockIdx.y, left = blockIdx.x * kLine;
+  const int t = threadIdx.x, y = blockIdx.x, left = blockIdx.y * kLine;
   for (int k = t; k <= 2 * radius; k += kLine) {
     const float from = (float)(k - radius) / sigma;
     weights[k] = expf(-0.5f * from * from);

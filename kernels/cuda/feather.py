@@ -32,7 +32,7 @@ def feather(device: Device, alpha: DeviceArray, radius: float) -> DeviceArray:
         out = device.empty((height, width), np.float32)
         device.launch(
             "feather_axis",
-            (blocks(width, _LINE), height, 1),
+            (height, blocks(width, _LINE), 1),
             (_LINE, 1, 1),
             *(source, source.row_bytes, out, height, width, reach, sigma, vertical),
             shared=(2 * reach + 1 + _LINE + 2 * reach) * 4,

@@ -63,24 +63,24 @@ KERNEL(256) trimap_radii(const byte* seeds, const int* sums, int* radii, int row
 
 const int kStrip = 128;  // cells of a block
 
-// Shared memory: kStrip + 2 * furthest ints.
+// Blocks along x are rows. Shared memory: kStrip + 2 * furthest ints.
 KERNEL(128) trimap_spread_rows(const int* radii, int* reaching, int columns, int furthest) {
   DYNAMIC_SHARED(int, near);
-  const int* row = radii + (long long)blockIdx.y * columns;
-  const int left = blockIdx.x * kStrip - furthest;
+  const int* row = radii + (long long)blockIdx.x * columns;
+  const int left = blockIdx.y * kStrip - furthest;
   for (int i = threadIdx.x; i < kStrip + 2 * furthest; i += kStrip) {
     const int x = left + i;
     near[i] = x >= 0 && x < columns ? row[x] : -1;
   }
   __syncthreads();
-  const int x = blockIdx.x * kStrip + threadIdx.x;
+  const int x = blockIdx.y * kStrip + threadIdx.x;
   if (x >= columns) return;
   int most = -1;
   for (int d = -furthest; d <= furthest; ++d) {
     const int radius = near[threadIdx.x + furthest + d];
     if (radius >= (d < 0 ? -d : d)) most = max(most, radius);
   }
-  reaching[(long long)blockIdx.y * columns + x] = most;
+  reaching[(long long)blockIdx.x * columns + x] = most;
 }
 
 KERNEL(256) trimap_spread_columns(const int* reaching, byte* band, int rows, int columns, int furthest) {

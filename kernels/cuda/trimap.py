@@ -35,7 +35,7 @@ def trimap(device: Device, alpha: DeviceArray, radius: float, low: float = 0.05,
     device.launch("trimap_soft_rows", grid, threads, soft, sums, *size, reach)
     wider = (round(reach * step / 3) for step in (1, 2, 3))
     device.launch("trimap_radii", grid, threads, seeds, sums, radii, *size, reach, *wider, *_LEVELS)
-    strips = (blocks(columns, _STRIP), rows, 1)
+    strips = (rows, blocks(columns, _STRIP), 1)
     shared = (_STRIP + 2 * furthest) * 4
     device.launch("trimap_spread_rows", strips, (_STRIP, 1, 1), radii, reaching, columns, furthest, shared=shared)
     device.launch("trimap_spread_columns", grid, threads, reaching, band, *size, furthest)

@@ -6,12 +6,12 @@ struct BoxJob {
   int left, top, right, bottom;    // found: begin at the largest and the smallest number there is
 };
 
-// mask: byte (height, width), true where it is not 0. Blocks along y are windows; those along x share out their rows.
+// mask: byte (height, width), true where it is not 0. Blocks along x are windows; those along y share out their rows.
 KERNEL(256) true_boxes(const byte* mask, BoxJob* jobs, int width) {
-  BoxJob* job = jobs + blockIdx.y;
+  BoxJob* job = jobs + blockIdx.x;
   const int none = 0x7fffffff;
   int left = none, top = none, right = -1, bottom = -1;
-  for (int y = job->y0 + blockIdx.x * blockDim.y + threadIdx.y; y < job->y1; y += gridDim.x * blockDim.y)
+  for (int y = job->y0 + blockIdx.y * blockDim.y + threadIdx.y; y < job->y1; y += gridDim.y * blockDim.y)
     for (int x = job->x0 + threadIdx.x; x < job->x1; x += 32)
       if (mask[(long long)y * width + x]) {
         left = min(left, x);

@@ -32,6 +32,6 @@ def true_boxes(device: Device, mask: DeviceArray, windows: Sequence[Window]) -> 
     table["window"], table["box"] = windows, _NOTHING
     jobs = device.upload(table)
     tallest = max(window[3] - window[1] for window in windows)
-    device.launch("true_boxes", (blocks(tallest, _ROWS), len(windows), 1), (32, 8, 1), mask, jobs, width)
+    device.launch("true_boxes", (len(windows), blocks(tallest, _ROWS), 1), (32, 8, 1), mask, jobs, width)
     boxes = device.download(jobs)["box"].tolist()
     return [None if right < 0 else (left, top, right + 1, bottom + 1) for left, top, right, bottom in boxes]

@@ -34,8 +34,8 @@ KERNEL(256) unsure_plane(const float* alpha, long long stride, float* out, int h
   out[(long long)y * columns + x] = is_unsure(value, low, high) ? 1.f : 0.f;
 }
 
-// share: float (height, width), (around - least) * scale in 0..1. asked: byte (height, width), whether that is more than
-// nothing where the trimap is unknown.
+// share: float (height, width), (around - least) * scale in 0..1: rounded after each of the two, as on the host. asked:
+// byte (height, width), whether that is more than nothing where the trimap is unknown.
 KERNEL(256) unsure_share(const float* around, long long stride, const byte* bands, float* share, byte* asked, int height,
                          int width, float least, float scale) {
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mattemill.kernels.cuda.box_filter import box_mean
+from mattemill.kernels.cuda.box_filter import box_share
 from mattemill.kernels.cuda.device import Device, DeviceArray, blocks, check, check_alike
 from mattemill.kernels.unsure import HIGH, LOW
 
@@ -23,9 +23,11 @@ def unsure_counts(device: Device, soft: DeviceArray, low: float, high: float) ->
 
 
 def unsure_around(device: Device, soft: DeviceArray, radius: int) -> DeviceArray:
-    """As `mattemill.kernels.unsure.unsure_around`, to within 1e-5; float32 (H, W), a view.
+    """As `mattemill.kernels.unsure.unsure_around`, to the bit; float32 (H, W), a view.
 
-    soft: float32 (H, W), or a view. radius: pixels, at most 5,000.
+    To the bit, because shares of exactly the least that asks for the network are common (a fifth of (2 * radius + 1)^2
+    is a whole number at every fifth radius): were some of them a little more, other pixels would be asked for, and the
+    network's tiles lie elsewhere. soft: float32 (H, W), or a view. radius: pixels, at most 2,047.
     """
     height, width = check("unsure_around", soft, np.float32, 2).shape
     size = (height + 2 * radius, width + 2 * radius)
@@ -34,14 +36,14 @@ def unsure_around(device: Device, soft: DeviceArray, radius: int) -> DeviceArray
     source = (soft, soft.row_bytes, plane, height, width)
     device.launch("unsure_plane", grid, (32, 8, 1), *source, radius, LOW, HIGH)
     # With the mirrored margin around it, no square that counts is cut off.
-    around = box_mean(device, plane, radius).part(0)
+    around = box_share(device, plane, radius).part(0)
     return around.window(radius, radius, radius + width, radius + height)
 
 
 def unsure_share(
     device: Device, around: DeviceArray, bands: DeviceArray, least: float, most: float
 ) -> tuple[DeviceArray, DeviceArray]:
-    """`mattemill.kernels.unsure.unsure_share`, and where it is more than nothing in the unknown band.
+    """`mattemill.kernels.unsure.unsure_share`, to the bit, and where it is more than nothing in the unknown band.
 
     around: float32 (H, W), or a view. bands: uint8 (H, W) of 0, 128 and 255, contiguous. Returns float32 (H, W) in 0..1
     and uint8 (H, W) of 0 and 1, both contiguous.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from cuda_checks.tools import worst
 
-from mattemill.kernels.cuda.box_filter import COLOUR, GREY, box_mean
+from mattemill.kernels.cuda.box_filter import COLOUR, GREY, box_mean, box_share
 from mattemill.kernels.cuda.device import Device
 
 
@@ -35,6 +35,19 @@ def check_means_of_a_batch_agree_with_float64(device: Device) -> None:
                 out = device.download(box_mean(device, device.upload(planes), radius, repeat_edge=repeat_edge))
                 truth = np.stack([mean64(plane, radius, repeat_edge) for plane in planes])
                 assert worst(out, truth) < 3e-6, (shape, radius, repeat_edge, worst(out, truth))
+
+
+def check_shares_are_whole_counts_times_one_over_the_pixels_of_the_square(device: Device) -> None:
+    rng = np.random.default_rng(6)
+    for shape in [(1, 1, 1), (2, 1, 300), (2, 67, 1), (3, 37, 61), (1, 64, 257)]:
+        planes = (rng.random(shape) < 0.4).astype(np.float32)
+        for radius in (0, 1, 7, 40):
+            pixels = (2 * radius + 1) ** 2
+            margin = ((0, 0), (radius, radius), (radius, radius))
+            squares = np.lib.stride_tricks.sliding_window_view(np.pad(planes, margin), (2 * radius + 1,) * 2, (1, 2))
+            truth = (squares.sum(axis=(3, 4), dtype=np.float64) * (1 / pixels)).astype(np.float32)
+            out = device.download(box_share(device, device.upload(planes), radius))
+            assert np.array_equal(out, truth), (shape, radius)
 
 
 def check_large_values_keep_their_digits(device: Device) -> None:

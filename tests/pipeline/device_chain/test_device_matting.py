@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
+import weakref
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,13 +18,15 @@ from mattemill.kernels.cuda.counted_driver import CountedDriver
 from mattemill.kernels.cuda.cpu_build import compiler
 from mattemill.kernels.cuda.cpu_driver import CpuDriver
 from mattemill.kernels.cuda.device import Device
+from mattemill.kernels.cuda.driver import Memory
+from mattemill.kernels.cuda.errors import DeviceMemoryError
 from mattemill.kernels.trimap import UNKNOWN, trimap
 from mattemill.kernels.unsure import unsure_counts
 from mattemill.pipeline.device_chain.device_matting import DeviceMattingRefiner, lines_shapes
 from mattemill.pipeline.device_chain.device_network import HostMemoryEngine
 from mattemill.pipeline.device_chain.device_refiners import DeviceNetworkRefiner
 from mattemill.pipeline.engines.recipe import Shape
-from mattemill.pipeline.errors import EngineError
+from mattemill.pipeline.errors import DeviceLostError, EngineError
 from mattemill.pipeline.matting.network_refiner import INPUT, OUTPUT, MattingNetworkRefiner
 from mattemill.pipeline.stages.refine import NetworkRefiner
 from mattemill.pipeline.stages.refine_numbers import NETWORK_SURE, done_of
@@ -123,6 +126,102 @@ def test_tiles_of_one_size_are_one_run_of_at_most_the_batch_limit_and_change_not
     sizes = [run.shape[1:] for run in single.shown]
     assert len(together.shown) == sum(-(-sizes.count(size) // 3) for size in set(sizes)) < len(single.shown)
     assert max(len(run) for run in together.shown) <= 3
+
+
+class Narrow(Answers):
+    """An engine that fails with its words on more than some tiles; notes what it was asked for."""
+
+    def __init__(self, fits: int, error: EngineError) -> None:
+        super().__init__(batch_limit=4)
+        self.asked: list[int] = []
+        self._fits = fits
+        self._error = error
+
+    def run(self, inputs: Mapping[str, Planes]) -> dict[str, Planes]:
+        self.asked.append(len(inputs[INPUT]))
+        if self.asked[-1] > self._fits:
+            raise self._error.with_traceback(None)
+        return super().run(inputs)
+
+
+NO_MEMORY = EngineError("model matting: no working memory on cuda:0 (DeviceMemoryError: 9 bytes are not to be had)")
+
+
+def four_alike() -> tuple[npt.NDArray[np.uint8], Planes, npt.NDArray[np.uint8]]:
+    """A photograph, its mask and trimap, of four tiles of one size."""
+    image, soft = (np.tile(plane, (1, 4, *[1] * (plane.ndim - 2))) for plane in discs(60, 330))
+    return image, soft, trimap(soft, 3, 0.1, 0.9)
+
+
+def test_tiles_that_do_not_fit_together_are_tried_in_halves_and_that_is_remembered() -> None:
+    given = four_alike()
+    single, narrow = Answers(), Narrow(2, NO_MEMORY)
+    expected = refined(on_device(single, 2), *given)
+    assert {run.shape for run in single.shown} == {(1, 7, 64, 64)}, "not the case that it is to show"
+    refine = on_device(narrow, 2)
+    assert np.array_equal(refined(refine, *given), expected)
+    assert narrow.asked == [4, 2, 2]
+    assert np.array_equal(refined(refine, *given), expected)
+    assert narrow.asked[3:] == [2, 2]
+
+
+def test_one_tile_that_does_not_fit_is_the_engines_error() -> None:
+    narrow = Narrow(0, NO_MEMORY)
+    with pytest.raises(EngineError, match="no working memory"):
+        refined(on_device(narrow, 2), *four_alike())
+    assert narrow.asked == [4, 2, 1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [EngineError("model matting: the forward pass failed (invalid argument)"), DeviceLostError("out of memory; gone")],
+    ids=["another fault", "a lost device"],
+)
+def test_what_fewer_tiles_do_not_mend_is_not_tried_again(error: EngineError) -> None:
+    narrow = Narrow(2, error)
+    with pytest.raises(type(error)):
+        refined(on_device(narrow, 2), *four_alike())
+    assert narrow.asked == [4]
+
+
+class Tight(CountedDriver):
+    """Has no memory for the lines of four tiles; notes how much was held when tiles were to be put in.
+
+    held: bytes, each time that memory for the input of two or more tiles was asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(CpuDriver())
+        self.held: list[int] = []
+        self._now = 0
+
+    def allocate(self, nbytes: int) -> Memory:
+        tile, lines = 4 * 7 * 64 * 64, 4 * 5 * 32 * 32
+        if nbytes == 4 * lines:
+            raise DeviceMemoryError(f"{nbytes} bytes are not to be had")
+        if nbytes in (2 * tile, 4 * tile):
+            self.held.append(self._now)
+        memory = super().allocate(nbytes)
+        self._now += nbytes
+        weakref.finalize(memory, self._give_back, nbytes)
+        return memory
+
+    def _give_back(self, nbytes: int) -> None:
+        self._now -= nbytes
+
+
+def test_memory_that_the_device_refuses_halves_the_tiles_too_and_nothing_of_the_try_is_held_on_to() -> None:
+    image, soft, bands = four_alike()
+    expected = refined(on_device(Answers(), 2), image, soft, bands)
+    driver, engine = Tight(), Answers(batch_limit=4)
+    device = Device(driver)
+    refine = DeviceMattingRefiner(device, HostMemoryEngine(engine, lines_shapes))
+    asked = (bands == UNKNOWN).astype(np.uint8)
+    matte = refine(*(device.upload(plane) for plane in (image, soft, bands, asked)))
+    assert np.array_equal(device.download(matte), expected)
+    assert [len(run) for run in engine.shown] == [2, 2]
+    assert len(driver.held) == 3
+    assert driver.held[0] == driver.held[1]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
