@@ -75,7 +75,8 @@ def test_the_networks_that_a_job_needs_are_opened_at_its_place(
         found.append(card.name)
         return SimpleNamespace(device="cuda:0", batch_limit=16)
 
-    lane = SimpleNamespace(driver=CpuDriver(), compute=CpuStream(), before_close=lambda drop: None)
+    nothing = {"before_close": lambda drop: None, "lose": lambda why: None}
+    lane = SimpleNamespace(driver=CpuDriver(), compute=CpuStream(), **nothing)
     monkeypatch.setattr(open_chain, "lane_here", lambda gpu: lane)
     monkeypatch.setattr(open_chain, "open_engine", open_engine)
     monkeypatch.setattr(open_chain, "model_path", lambda name: Path(f"{name}.onnx"))
