@@ -130,8 +130,14 @@ def run(args: argparse.Namespace) -> int:
 def _print(to: str, found: Found, candidates: Candidates, parts: Split) -> None:
     for channel in found.moved:
         print(f"steady channel {channel.channel} of {channel.layer} ({channel.amount:.4g}) moved into the biases")
+    if found.light:
+        print(f"{say.count(len(found.light), 'layer')} with next to no multiplications in float32")
     for each in found.tries:
-        kept = f"{len(each.kept)} of {found.layers} layers in float32" if each.kept else f"all layers in {to}"
+        kept = (
+            f"{len(each.kept)} of {found.layers} layers in float32"
+            if each.kept
+            else f"all {'others' if found.light else 'layers'} in {to}"
+        )
         print(f"{kept}: {each.verdict.why}")
         if each.kept:
             print(f"  in float32: {', '.join(each.kept)}")

@@ -35,7 +35,8 @@ class Recipe:
     all eight. by_kernel: weights are rounded by `rounding`, not each for itself; of int8 only. clip: ranges of the
     least squared error instead of the least and largest value. correct_bias: the mean error that rounded weights cause
     goes into the bias. move_constants, equalise: see the modules of these names; the first changes what the network
-    computes a little, which u2netp gains back many times over.
+    computes a little, which u2netp gains back many times over. pixels: see the module of this name; of int8 only.
+    light: share of the multiplications, 0..1, that may stay in float32 because it is not worth the error; see there.
     """
 
     to: Eight = "int8"
@@ -46,6 +47,8 @@ class Recipe:
     correct_bias: bool = True
     move_constants: bool = True
     equalise: bool = True
+    pixels: bool = True
+    light: float = 0.03
 
 
 @dataclass(frozen=True, slots=True)
