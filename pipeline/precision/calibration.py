@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mattemill.pipeline.engines.onnxruntime_engine import runs_as_written
 from mattemill.pipeline.errors import EngineError
 from mattemill.pipeline.precision.graph import Graph
 
@@ -44,7 +45,8 @@ Activations = Mapping[str, Activation]
 
 
 def session(data: bytes, *, plain: bool = False) -> Any:
-    """An ONNX Runtime session on the CPU, one thread. plain: no graph optimisation: Q/DQ in float32, as written.
+    """An ONNX Runtime session on the CPU, one thread. plain: no graph optimisation: Q/DQ in float32, as written;
+    fp8 is so in any case.
 
     Raises EngineError.
     """
@@ -57,7 +59,8 @@ def session(data: bytes, *, plain: bool = False) -> Any:
     if plain:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        made = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return session(data, plain=True) if not plain and runs_as_written(made) else made
     except Exception as error:  # onnxruntime's own exceptions have no common base
         raise EngineError(f"a network that was changed cannot be loaded ({error})") from error
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mattemill.pipeline.engines.onnxruntime_engine import PRECISION_KEY
 from mattemill.pipeline.precision.calibration import Activations, clip_range
 from mattemill.pipeline.precision.graph import Graph, Layer, drop_unused, node_name, require_onnx
 from mattemill.pipeline.precision.rounding import rounded_by_kernel
@@ -127,7 +128,7 @@ class _Writer:
         model.graph.node.extend(nodes)
         model.graph.initializer.extend(self._added)
         drop_unused(model)
-        helper.set_model_props(model, {"mattemill.precision": self._recipe.to})
+        helper.set_model_props(model, {PRECISION_KEY: self._recipe.to})
         return Graph(model)
 
     def _pair(self, tensor: str) -> list[Any]:
