@@ -172,7 +172,7 @@ class Graph:
         """How many numbers each tensor holds, where shape inference can tell."""
         inferred = require_onnx().shape_inference.infer_shapes(self.model, data_prop=True)
         found = {}
-        for each in inferred.graph.value_info:
+        for each in (*inferred.graph.value_info, *inferred.graph.output):
             kind = each.type.tensor_type
             count = math.prod(size.dim_value for size in kind.shape.dim) if kind.HasField("shape") else 0
             if count > 0:  # a free dimension has no value and counts as 0

@@ -57,7 +57,6 @@ def reading_pixels(graph: Graph, mean: Sequence[float], std: Sequence[float]) ->
                 if each.name == "pads":
                     each.ints[:] = [0] * len(each.ints)
         nodes.append(node)
-    nodes = [type(each).FromString(each.SerializeToString()) for each in nodes]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(onnx.numpy_helper.from_array(value, name) for name, value in constants.items())

@@ -72,7 +72,7 @@ def plan_of(graph: Graph, kept: Collection[str]) -> Plan:
 
     What a kept layer puts out is in eight bits where one of the others reads it, and then for all: if a sum or a
     joining read it in float32, that, its pooling and all that joins it would be float32, too. u2netp with its first
-    layer kept spent an eighth of its time so.
+    layer kept spent a twelfth of its time so.
     """
     layers = tuple(layer for layer in graph.layers if layer.name not in kept)
     made = {layer.output for layer in layers}
