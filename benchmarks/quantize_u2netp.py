@@ -53,13 +53,13 @@ TRIES: dict[str, tuple[Precision, Recipe, tuple[str, ...]]] = {
     "int8": ("int8", Recipe(), ()),
     "fp16": ("fp16", Recipe(), ()),
     "int8 without measures": ("int8", PLAIN, ()),
+    "fp8 (E4M3)": ("fp8", Recipe(to="fp8"), ()),
     "int8, channels equalised only": ("int8", dataclasses.replace(PLAIN, equalise=True), ()),
     "int8, steady channels moved only, first layer in float32": (
         "int8",
         dataclasses.replace(PLAIN, move_constants=True),
         (FIRST,),
     ),
-    "fp8 (E4M3)": ("fp8", Recipe(to="fp8"), ()),
 }
 """Name: (precision, recipe, layers in float32). Whatever a name does not tell is as `mattemill quantize` does it."""
 
