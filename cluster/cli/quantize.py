@@ -69,6 +69,14 @@ def add_parser(commands: Any) -> None:
         default=7,
         help="7 (default) cannot overflow on CPUs without VNNI; 8 is finer where all machines have it, and on GPUs",
     )
+    how.add_argument(
+        "--light",
+        type=_share,
+        default=0.03,
+        metavar="N%",
+        help="of the multiplications, how many may stay in float32 in layers where eight bits gain next to nothing, "
+        "those of the smallest resolutions (3%%); of fp8, too. 0 makes the smallest file",
+    )
     out = parser.add_argument_group("what comes out")
     out.add_argument("--output", type=Path, metavar="FILE", help="MODEL-PRECISION.onnx here when not given")
     out.add_argument("--file", type=Path, metavar="ONNX", help="take this file of MODEL's contract, not the cached one")
@@ -102,9 +110,9 @@ def run(args: argparse.Namespace) -> int:
     parts = split(args.calibrate, examples_of(open_sets(dataset, limit=args.limit)))
     sys.stderr.write(parts.told + "\n")
     if args.to == "fp8":
-        recipe = Recipe(to="fp8")
+        recipe = Recipe(to="fp8", light=args.light)
     else:
-        recipe = Recipe(activations=args.activations, weight_bits=args.weight_bits)
+        recipe = Recipe(activations=args.activations, weight_bits=args.weight_bits, light=args.light)
     inputs = calibration_inputs(card, [each.path for each in parts.calibration])
     candidates = Candidates(card, path, args.to, inputs, recipe, _Progress())
     found = search(candidates, parts.evaluation, tolerance=args.tolerance, keep=args.keep)
@@ -130,8 +138,14 @@ def run(args: argparse.Namespace) -> int:
 def _print(to: str, found: Found, candidates: Candidates, parts: Split) -> None:
     for channel in found.moved:
         print(f"steady channel {channel.channel} of {channel.layer} ({channel.amount:.4g}) moved into the biases")
+    if found.light:
+        print(f"{say.count(len(found.light), 'layer')} with next to no multiplications in float32")
     for each in found.tries:
-        kept = f"{len(each.kept)} of {found.layers} layers in float32" if each.kept else f"all layers in {to}"
+        kept = (
+            f"{len(each.kept)} of {found.layers} layers in float32"
+            if each.kept
+            else f"all {'others' if found.light else 'layers'} in {to}"
+        )
         print(f"{kept}: {each.verdict.why}")
         if each.kept:
             print(f"  in float32: {', '.join(each.kept)}")

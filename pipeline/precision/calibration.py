@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mattemill.pipeline.engines.onnxruntime_engine import runs_as_written
 from mattemill.pipeline.errors import EngineError
 from mattemill.pipeline.precision.graph import Graph
 
@@ -16,7 +18,8 @@ Floats = npt.NDArray[np.float32]
 
 _SAMPLES = 3000  # values kept of a tensor and photograph
 _SHARES = np.linspace(0.2, 1.0, 33)  # of the whole range: what clipping ranges are tried
-_TENSORS_AT_ONCE = 40  # exposed outputs are all alive at the end of a pass: 20 MB each in u2netp's first layers
+_BYTES_AT_ONCE = 1 << 29  # exposed outputs are all alive at the end of a pass; all that is asked of u2netp is 430 MB
+_BYTES_UNKNOWN = 1 << 26  # of a tensor whose shape the file does not tell
 _ERRORS_ONLY = 3
 
 
@@ -42,7 +45,8 @@ Activations = Mapping[str, Activation]
 
 
 def session(data: bytes, *, plain: bool = False) -> Any:
-    """An ONNX Runtime session on the CPU, one thread. plain: no graph optimisation: Q/DQ in float32, as written.
+    """An ONNX Runtime session on the CPU, one thread. plain: no graph optimisation: Q/DQ in float32, as written;
+    fp8 is so in any case.
 
     Raises EngineError.
     """
@@ -55,7 +59,8 @@ def session(data: bytes, *, plain: bool = False) -> Any:
     if plain:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        made = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return session(data, plain=True) if not plain and runs_as_written(made) else made
     except Exception as error:  # onnxruntime's own exceptions have no common base
         raise EngineError(f"a network that was changed cannot be loaded ({error})") from error
 
@@ -72,18 +77,18 @@ def calibrate(
     """
     if not inputs:
         raise ValueError("no calibration input: nothing would be known of the activations")
-    rng = np.random.default_rng(0)
+    # By tensor, so that what is seen of one does not depend on the others that are asked for.
+    rngs = {name: np.random.default_rng(zlib.crc32(name.encode())) for name in tensors}
     found: dict[str, Activation] = {}
-    made = [name for name in tensors if name != graph.input]
     if graph.input in tensors:
-        found[graph.input] = _joined([_seen(each, rng) for each in inputs])
-    chunks = [made[at : at + _TENSORS_AT_ONCE] for at in range(0, len(made), _TENSORS_AT_ONCE)]
+        found[graph.input] = _joined([_seen(each, rngs[graph.input]) for each in inputs])
+    chunks = _chunks([name for name in tensors if name != graph.input], graph.sizes())
     for number, chunk in enumerate(chunks):
         running = session(graph.exposing(chunk))
         parts: list[list[Activation]] = [[] for _ in chunk]
         for done, given in enumerate(inputs, 1):
-            for part, value in zip(parts, running.run(chunk, {graph.input: given}), strict=True):
-                part.append(_seen(value, rng))
+            for name, part, value in zip(chunk, parts, running.run(chunk, {graph.input: given}), strict=True):
+                part.append(_seen(value, rngs[name]))
             if on_done is not None:
                 on_done(number * len(inputs) + done, len(chunks) * len(inputs))
         found.update((name, _joined(part)) for name, part in zip(chunk, parts, strict=True))
@@ -107,6 +112,20 @@ def clip_range(activation: Activation, steps: int) -> tuple[float, float]:
         if error < least:
             best, least = (low * float(share), high * float(share)), error
     return best
+
+
+def _chunks(tensors: Sequence[str], sizes: Mapping[str, int]) -> list[list[str]]:
+    """The tensors, in order, in as few lists as the memory allows. sizes: numbers in each, where known."""
+    chunks: list[list[str]] = []
+    left = 0
+    for name in tensors:
+        needed = 4 * sizes[name] if name in sizes else _BYTES_UNKNOWN
+        if not chunks or needed > left:
+            chunks.append([])
+            left = _BYTES_AT_ONCE
+        chunks[-1].append(name)
+        left -= needed
+    return chunks
 
 
 def _seen(value: npt.NDArray[Any], rng: np.random.Generator) -> Activation:

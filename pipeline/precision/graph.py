@@ -5,6 +5,7 @@ The onnx package is needed (extras [gpu], [rtx] and [train] bring it).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,6 +145,18 @@ class Graph:
             return list(node.input)
         return None
 
+    def behind(self, tensor: str) -> set[str]:
+        """The tensor, and those that it was pooled, resized or joined from."""
+        found: set[str] = set()
+        due = [tensor]
+        while due:
+            name = due.pop()
+            if name not in found:
+                found.add(name)
+                node = self.maker.get(name)
+                due += (self.passes(node) or []) if node is not None else []
+        return found
+
     def changed(self, values: Mapping[str, npt.NDArray[Any]]) -> Graph:
         """A copy with these initialisers instead of its own. An initialiser that several read changes for all."""
         onnx = require_onnx()
@@ -154,6 +167,17 @@ class Graph:
                 given = np.asarray(values[each.name], self.values[each.name].dtype)
                 each.CopyFrom(onnx.numpy_helper.from_array(given, each.name))
         return Graph(model)
+
+    def sizes(self) -> dict[str, int]:
+        """How many numbers each tensor holds, where shape inference can tell."""
+        inferred = require_onnx().shape_inference.infer_shapes(self.model, data_prop=True)
+        found = {}
+        for each in (*inferred.graph.value_info, *inferred.graph.output):
+            kind = each.type.tensor_type
+            count = math.prod(size.dim_value for size in kind.shape.dim) if kind.HasField("shape") else 0
+            if count > 0:  # a free dimension has no value and counts as 0
+                found[each.name] = count
+        return found
 
     def exposing(self, tensors: Iterable[str]) -> bytes:
         """The file with these tensors as further outputs."""

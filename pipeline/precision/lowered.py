@@ -42,6 +42,7 @@ def describe(candidates: Candidates, found: Found, calibration: Sequence[Calibra
         "recipe": recipe,
         "layers": found.layers,
         "kept_in_float32": list(found.kept),
+        "light_in_float32": list(found.light),
         "moved_channels": [dataclasses.asdict(each) for each in found.moved],
         "gate": found.tries[-1].verdict.to_json(),
         "tries": [{"kept": list(each.kept), **each.verdict.to_json()} for each in found.tries],

@@ -18,6 +18,8 @@ from mattemill.pipeline.precision.equalise import equalise
 from mattemill.pipeline.precision.gate import PhotoScores, Verdict, judge, measure, read_rgb
 from mattemill.pipeline.precision.graph import OPSET, OPSET_FP8, Graph, read_graph
 from mattemill.pipeline.precision.half import halved
+from mattemill.pipeline.precision.light import light_layers
+from mattemill.pipeline.precision.pixels import reading_pixels
 from mattemill.pipeline.precision.qdq import Recipe, plan_of, quantised
 from mattemill.pipeline.precision.sensitivity import LayerCost, sensitivity
 
@@ -44,13 +46,15 @@ class Found:
     """What came of a search.
 
     file: the network that passed, None when none did. tries: in order; the last one passed when there is a file.
-    costs: of each layer, the worst first; empty when the first try passed, as none was asked for.
+    costs: of each layer, the worst first; empty when the first try passed, as none was asked for. light: layers that
+    stayed in the old precision because they make next to no multiplications. layers: how many others there are.
     """
 
     file: bytes | None
     tries: tuple[Try, ...]
     costs: tuple[LayerCost, ...]
     moved: tuple[Moved, ...]
+    light: tuple[str, ...]
     layers: int
 
     @property
@@ -84,20 +88,32 @@ class Candidates:
         """The channels that were moved."""
         return self._prepared[1]
 
+    @cached_property
+    def light(self) -> tuple[str, ...]:
+        """Names of the layers that stay in float32 in every candidate."""
+        return () if self.to == "fp16" else light_layers(self.graph, self.recipe.light)
+
+    @property
+    def lowered(self) -> tuple[str, ...]:
+        """Names of the layers that are in low precision when none is kept."""
+        return tuple(layer.name for layer in self.graph.layers if layer.name not in set(self.light))
+
     def make(self, kept: Sequence[str] = ()) -> Graph:
-        """The candidate with these layers in float32."""
+        """The candidate with these layers in float32, besides the light ones."""
         if self.to == "fp16":
             return halved(self.graph, kept)
-        return quantised(self.graph, self._seen, self.recipe, kept)
+        return quantised(self.graph, self._seen, self.recipe, {*kept, *self.light})
 
     def alone(self, layer: str) -> Graph:
         """The network with only this layer in low precision."""
-        return self.make([each.name for each in self.graph.layers if each.name != layer])
+        return self.make([name for name in self.lowered if name != layer])
 
     def costs(self) -> tuple[LayerCost, ...]:
-        """What each layer costs on the first few calibration inputs, the worst first."""
+        """What each layer but the light ones costs on the first few calibration inputs, the worst first."""
         few = self.inputs[:FEW]
-        return sensitivity(self.card, self.graph, self.alone, few, lambda done, of: self.tell("layers", done, of))
+        return sensitivity(
+            self.card, self.graph, self.lowered, self.alone, few, lambda done, of: self.tell("layers", done, of)
+        )
 
     @cached_property
     def _prepared(self) -> tuple[Graph, tuple[Moved, ...]]:
@@ -105,6 +121,8 @@ class Candidates:
         moved: tuple[Moved, ...] = ()
         if self.to == "fp16":
             return graph, moved
+        if self.recipe.pixels and self.to == "int8":
+            graph = reading_pixels(graph, self.card.input.mean, self.card.input.std)
         outputs = [layer.output for layer in graph.layers]
         if self.recipe.move_constants:
             graph, moved = move_constants(graph, self._calibrated(graph, outputs))
@@ -144,7 +162,7 @@ def search(
         base = measure(card, candidates.path, examples, on_done=lambda done, of: tell("the network as it is", done, of))
     tries: list[Try] = []
     costs: tuple[LayerCost, ...] = ()
-    layers = len(candidates.graph.layers)
+    layers = len(candidates.lowered)
     for count in (0, *_doubling(_budget(keep, layers))):
         if count and not costs:
             costs = candidates.costs()
@@ -153,8 +171,9 @@ def search(
         verdict = judge(base, _measured(card, data, examples, tell), tolerance)
         tries.append(Try(kept, verdict))
         if verdict.passed:
-            return Found(data, tuple(tries), costs, candidates.moved, layers)
-    return Found(None, tuple(tries), costs or candidates.costs(), candidates.moved, layers)
+            return Found(data, tuple(tries), costs, candidates.moved, candidates.light, layers)
+    costs = costs or candidates.costs()
+    return Found(None, tuple(tries), costs, candidates.moved, candidates.light, layers)
 
 
 def _budget(keep: float, layers: int) -> int:

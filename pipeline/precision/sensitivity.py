@@ -33,17 +33,20 @@ class LayerCost:
 def sensitivity(
     card: ModelCard,
     graph: Graph,
+    layers: Sequence[str],
     alone: Callable[[str], Graph],
     inputs: Sequence[Floats],
     on_done: Callable[[int, int], None] | None = None,
 ) -> tuple[LayerCost, ...]:
-    """The cost of every layer, the worst first. alone: the network with only the layer of this name in low precision.
+    """The cost of the layers of these names, the worst first.
 
-    inputs: float32 (1, c, h, w), a few. Raises EngineError.
+    alone: the network with only the layer of this name in low precision. inputs: float32 (1, c, h, w), a few. Raises
+    EngineError.
     """
     own = maps(card, graph, inputs)
     found = []
-    for done, layer in enumerate(graph.layers, 1):
+    by_name = {layer.name: layer for layer in graph.layers}
+    for done, layer in enumerate((by_name[name] for name in layers), 1):
         other = maps(card, alone(layer.name), inputs)
         found.append(
             LayerCost(
@@ -54,7 +57,7 @@ def sensitivity(
             )
         )
         if on_done is not None:
-            on_done(done, len(graph.layers))
+            on_done(done, len(layers))
     return tuple(sorted(found, key=lambda cost: (-cost.error, cost.layer)))
 
 

@@ -74,6 +74,20 @@ def test_the_worst_layer_is_left_in_float_within_the_budget_and_told(
     assert "1 of 4 layers in float32: passed" in capsys.readouterr().out
 
 
+def test_light_layers_stay_in_float_when_asked_and_are_told(
+    make_network: MakeNetwork, discs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    output = tmp_path / "small.onnx"
+
+    assert quantize(make_network(), discs, output, "--light", "50%") == 0
+
+    sidecar = json.loads(sidecar_of(output).read_text())
+    assert (sidecar["light_in_float32"], sidecar["layers"], sidecar["recipe"]["light"]) == (["second"], 3, 0.5)
+    out = capsys.readouterr().out
+    assert "1 layer with next to no multiplications in float32" in out
+    assert "all others in int8: passed" in out
+
+
 def test_a_dry_run_writes_nothing(make_network: MakeNetwork, discs: Path, tmp_path: Path):
     output = tmp_path / "small.onnx"
 
