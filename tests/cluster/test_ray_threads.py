@@ -3,9 +3,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 
+from mattemill.cluster.ray_start import ray_running
 from mattemill.cluster.ray_threads import end_ray_threads, start_ray_thread
 
 DRIVER = """
@@ -52,3 +54,14 @@ def test_threads_are_told_to_stop_and_waited_for() -> None:
     assert sorted(ended) == ["one", "other"]
     assert not any(thread.is_alive() for thread in threads)
     end_ray_threads()  # nothing is left to end
+
+
+def test_threads_end_with_a_job_also_where_ray_was_connected_before_it_and_stays(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever has connected may shut Ray down next. Ray is a stand-in: that it was connected is all that counts."""
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(is_initialized=lambda: True, nodes=lambda: []))
+    with ray_running(None, workers=1, gpus=0, store_bytes=1000) as smallest:
+        thread = start_ray_thread(lambda stop: stop.wait() and None, "waits")
+        assert (smallest, thread.is_alive()) == (1000, True)
+    assert not thread.is_alive()

@@ -75,13 +75,15 @@ def test_the_networks_that_a_job_needs_are_opened_at_its_place(
         found.append(card.name)
         return SimpleNamespace(device="cuda:0", batch_limit=16)
 
-    nothing = {"before_close": lambda drop: None, "lose": lambda why: None}
-    lane = SimpleNamespace(driver=CpuDriver(), compute=CpuStream(), **nothing)
+    lost: list[str] = []
+    lane = SimpleNamespace(driver=CpuDriver(), compute=CpuStream(), before_close=lambda drop: None, lose=lost.append)
     monkeypatch.setattr(open_chain, "lane_here", lambda gpu: lane)
     monkeypatch.setattr(open_chain, "open_engine", open_engine)
     monkeypatch.setattr(open_chain, "model_path", lambda name: Path(f"{name}.onnx"))
-    open_chain.open_chain(replace(ON, refine=refine), GPU)
+    chain = open_chain.open_chain(replace(ON, refine=refine), GPU)
     assert found == opened
+    chain._lose("a kernel failed")
+    assert lost == ["a kernel failed"], "a GPU that the chain loses is lost for every network of its lane"
 
 
 def test_it_is_another_job_with_the_chain_and_without_it_the_same_as_before_there_was_one(

@@ -108,7 +108,8 @@ def test_the_chain_gives_what_the_stages_give_and_only_small_things_come_back_be
     assert got.shape == host.shape == cut.shape
     # A network's input differs by a grey level here and there, which shows in soft fur most.
     difference = np.abs(got - host)
-    assert difference.mean() < 0.5
+    # With the matting network .013 and .002, as README says; the guided filter in its place would be 8 and 4 off.
+    assert difference.mean() < (0.05 if refine == "network" else 0.5)
     assert (difference > 8).mean() < 0.005
     assert cut.scores["confidence"] == pytest.approx(expected.facts.scores["confidence"], abs=0.03)
     assert np.allclose(result.facts.boxes, expected.facts.boxes, atol=4)
