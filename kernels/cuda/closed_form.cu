@@ -137,9 +137,7 @@ KERNEL(256) closed_form_draw(const float* lines, const float* colours, const byt
 #pragma unroll 1
       for (int k = 0; k < 4; ++k) {
         const float* line = lines + k * lower_plane;
-        const float above = line[y0 + x0] * across.weight[0] + line[y0 + x1] * across.weight[1];
-        const float below = line[y1 + x0] * across.weight[0] + line[y1 + x1] * across.weight[1];
-        const float slope = above * down.weight[0] + below * down.weight[1];
+        const float slope = enlarged(line, y0, y1, x0, x1, down, across);
         value += k < 3 ? slope * colours[k * plane + at] : slope;
       }
       value = __saturatef(value);

@@ -89,9 +89,7 @@ __device__ __forceinline__ void apply(const T* guide, long long stride, const fl
 #pragma unroll 1  // else registers spill on sm_86
   for (int k = 0; k <= channels; ++k) {
     const float* line = lines + k * plane;
-    const float above = line[y0 + x0] * across.weight[0] + line[y0 + x1] * across.weight[1];
-    const float below = line[y1 + x0] * across.weight[0] + line[y1 + x1] * across.weight[1];
-    const float value = above * down.weight[0] + below * down.weight[1];
+    const float value = enlarged(line, y0, y1, x0, x1, down, across);
     total += k == channels ? value : value * (unit(pixel[k]) - 0.5f);
   }
   out[(long long)y * full_width + x] = total;

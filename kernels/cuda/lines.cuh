@@ -15,9 +15,7 @@ __device__ __forceinline__ float line_at(const float* lines, int height, int wid
 #pragma unroll 1
   for (int k = 0; k < 5; ++k) {
     const float* line = lines + k * plane;
-    const float above = line[y0 + x0] * across.weight[0] + line[y0 + x1] * across.weight[1];
-    const float below = line[y1 + x0] * across.weight[0] + line[y1 + x1] * across.weight[1];
-    const float value = above * down.weight[0] + below * down.weight[1];
+    const float value = enlarged(line, y0, y1, x0, x1, down, across);
     total += value * (k < 3 ? (float)pixel[k] * (1.f / 255.f) : k == 3 ? 1.f : prior);
   }
   return total;

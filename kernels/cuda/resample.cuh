@@ -68,6 +68,14 @@ __device__ __forceinline__ float tap_weight(const Taps& taps, int filter, int k)
   return k == 0 ? taps.weight[0] : k == 1 ? taps.weight[1] : k == 2 ? taps.weight[2] : taps.weight[3];
 }
 
+// A plane of floats enlarged by linear taps: between the columns x0 and x1 of the rows that begin at y0 and y1.
+__device__ __forceinline__ float enlarged(const float* plane, long long y0, long long y1, int x0, int x1,
+                                          const Taps& down, const Taps& across) {
+  const float above = plane[y0 + x0] * across.weight[0] + plane[y0 + x1] * across.weight[1];
+  const float below = plane[y1 + x0] * across.weight[0] + plane[y1 + x1] * across.weight[1];
+  return above * down.weight[0] + below * down.weight[1];
+}
+
 // A mean of bytes as OpenCV rounds it: halves up where exactly 2 x 2 pixels become one, to even elsewhere.
 __device__ __forceinline__ byte mean_byte(float x, bool two_by_two) {
   return two_by_two ? (byte)fminf(fmaxf(floorf(x + 0.5f), 0.f), 255.f) : to_byte(x);
