@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from mattemill.pipeline.errors import EngineError, ModelError
 
-
 OPSET: Final = 13
 """The first whose DequantizeLinear has scales by channel."""
 
